@@ -1,0 +1,154 @@
+"""The network a chip executes: populations, projections, and how input enters and results leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.projections import Projection
+
+NeuronKind = Literal["lif", "source", "product", "readout"]
+ResetKind = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neuron:
+    """One neuron model with integer parameters, shared by a whole population.
+
+    Attributes:
+        kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload (spiking
+            attention) and keeps no state; ``readout`` integrates and never fires.
+        decay: leak field of ``Arithmetic``; 0 keeps the membrane, ``2**decay_bits`` would forget it.
+        threshold: raw membrane units; compared as the chip's ``Arithmetic.fires`` says.
+        reset: ``hard`` sets the membrane to 0, ``soft`` subtracts ``threshold + threshold_offset``.
+        threshold_offset: what was taken off the threshold so that ``>`` acts as ``>=`` on the reachable grid.
+    """
+
+    kind: NeuronKind
+    decay: int = 0
+    threshold: int = 0
+    reset: ResetKind = "hard"
+    threshold_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """``height * width`` positions times ``channels`` neurons; neuron id = (y * width + x) * channels + c.
+
+    Attributes:
+        origin: name of the Graph node this came from; a compiler-made population names its cause.
+        depth: pipeline stage in ticks: step t runs at tick t + depth.
+        high: largest number of spikes (or payload) a neuron emits in one step.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    neuron: Neuron
+    origin: str
+    depth: int = 0
+    high: int = 1
+
+    @property
+    def positions(self) -> int:
+        """Number of grid positions."""
+        return self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return self.positions * self.channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a user's input array must be, and how it becomes integers.
+
+    Attributes:
+        shape: (C, H, W) of one image, or (features,) of one step of spikes.
+        kind: ``analog`` enters through an Encoder projection; ``spikes`` are counts replayed by a source population.
+        scale, low, high: quantised value = clip(round-half-even(x / scale), low, high); spikes use scale 1.
+    """
+
+    shape: tuple[int, ...]
+    kind: Literal["analog", "spikes"]
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadoutSpec:
+    """logits[o] = (membrane[o] * scale) / divisor + bias[o], with membrane the readout population's final integers."""
+
+    population: str
+    scale: float
+    divisor: int
+    bias: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """All that a chip must execute, and nothing else. ``run`` is the integer reference (``reference.py``)."""
+
+    name: str
+    timesteps: int
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    input: InputSpec
+    readout: ReadoutSpec
+    arithmetic: Arithmetic
+
+    @cached_property
+    def by_name(self) -> dict[str, Population]:
+        """Populations by name."""
+        return {p.name: p for p in self.populations}
+
+    @cached_property
+    def incoming(self) -> dict[str, tuple[Projection, ...]]:
+        """Projections into each population, in order."""
+        found: dict[str, list[Projection]] = {p.name: [] for p in self.populations}
+        for projection in self.projections:
+            found[projection.target].append(projection)
+        return {name: tuple(items) for name, items in found.items()}
+
+    @property
+    def ticks(self) -> int:
+        """Ticks one input takes, from the first tick of the first population to the last of the readout."""
+        return self.timesteps + max(p.depth for p in self.populations)
+
+    def run(self, x: NDArray[np.generic]) -> NetworkRun:
+        """Run quantise-free user input ``x`` through the integer reference; see ``reference.run_network``."""
+        from neurochip.network.reference import run_network
+
+        return run_network(self, x)
+
+    def __repr__(self) -> str:
+        neurons = sum(p.size for p in self.populations)
+        return (
+            f"Network({self.name!r}: {len(self.populations)} populations, {neurons:,} neurons, "
+            f"{len(self.projections)} projections, T = {self.timesteps})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NetworkRun:
+    """Result of the integer reference.
+
+    Attributes:
+        spikes: population name -> (B, T, positions, channels) int32 counts emitted at each step (not for readouts).
+        readout: (B, O) int64 final membranes; logits: (B, O) float64.
+        wraps, clips: how often a current wrapped or a membrane clipped (0 when the compiler proved the bound).
+    """
+
+    spikes: dict[str, NDArray[np.int32]]
+    readout: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    wraps: int
+    clips: int

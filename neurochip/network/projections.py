@@ -1,0 +1,123 @@
+"""Projections: who adds what to whom. Weights are shared by positions and stored once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source population of a projection and its axonal delay in ticks (emission to integration, >= 1)."""
+
+    population: str
+    delay: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Projection:
+    """Base of all projections: ``target`` receives ``(sum of weights of arriving spikes) << shift``.
+
+    Attributes:
+        sources: populations of one shape whose spikes add up on shared axons (SEW addition).
+        origin: the Graph node whose synapses these are.
+        counted: the accumulates belong to the model's arithmetic (AC); ``False`` for relays, pools and biases,
+            which the chip pays for and the 45 nm operation count leaves out.
+    """
+
+    kind: ClassVar[str] = "projection"
+    name: str
+    sources: tuple[Source, ...]
+    target: str
+    origin: str
+    shift: int = 0
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dense(Projection):
+    """Same position: ``u[p, j] += sum_i x[p, i] * weight[i, j]``; weight (C_in, C_out) int8."""
+
+    kind: ClassVar[str] = "dense"
+    weight: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conv(Projection):
+    """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out) int8."""
+
+    kind: ClassVar[str] = "conv"
+    weight: NDArray[np.int8]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pool(Projection):
+    """Channel-wise window sum times one integer ``weight``; kernel (1, 1) is one-to-one."""
+
+    kind: ClassVar[str] = "pool"
+    weight: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gather(Projection):
+    """Every position into the target's single position: ``u[j] += sum_{p,i} x[p, i] * weight[i, j]``."""
+
+    kind: ClassVar[str] = "gather"
+    weight: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bias(Projection):
+    """Always-on axons, one spike each per step of the target's window: ``u[p, j] += sum_d weight[d, j] << shifts[d]``.
+
+    Attributes:
+        weight: (digits, C_out) int16, each within the chip's weight range; shifts: one per digit.
+    """
+
+    kind: ClassVar[str] = "bias"
+    weight: NDArray[np.int16]
+    shifts: tuple[int, ...]
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encoder(Projection):
+    """Integer convolution of the quantised input on the host, written into the target's bias registers.
+
+    ``u[p, j] += ((acc * multiplier + 2**(down - 1)) >> down) << shift`` with ``acc`` the integer convolution plus ``bias``.
+
+    Attributes:
+        weight: (kh, kw, C_in, C_out) int16; bias: (C_out,) int64 in units of ``acc``; multiplier >= 1; down >= 1.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    weight: NDArray[np.int16]
+    bias: NDArray[np.int64]
+    multiplier: int
+    down: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Product(Projection):
+    """Spiking attention: sources are (q, k, v); per head, ``S = q (k^T v)`` in integers, the payload of the target.
+
+    The channels of the target are split evenly over ``heads``.
+    """
+
+    kind: ClassVar[str] = "product"
+    heads: int = 1
+
+
+PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, Pool, Gather, Bias, Encoder, Product)

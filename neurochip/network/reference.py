@@ -1,0 +1,149 @@
+"""The integer reference: what the chip must compute, in obvious dense NumPy, one step at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.inputs import quantise_input
+from neurochip.network.network import Network, NetworkRun, Neuron, Population
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+
+Int = NDArray[np.int64]
+
+
+def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
+    """Run ``x`` (B, *shape) or (T, B, *shape) step by step, every population in depth order.
+
+    Delays only align pipeline stages, so step t of every population depends on step t of its sources: the reference
+    needs no ticks. Returns every spike of every neuron (see ``NetworkRun``). Raises ``InputError`` for a bad ``x``.
+    """
+    levels = quantise_input(network.input, x, network.timesteps)  # (T or 1, B, H, W, C)
+    batch = levels.shape[1]
+    membranes = {p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations}
+    spikes: dict[str, list[Int]] = {p.name: [] for p in network.populations}
+    wraps = clips = 0
+    for step in range(network.timesteps):
+        now: dict[str, Int] = {}
+        frame = levels[min(step, len(levels) - 1)]
+        for population in sorted(network.populations, key=lambda p: p.depth):
+            if population.neuron.kind == "source":
+                now[population.name] = frame
+                continue
+            incoming = network.incoming[population.name]
+            total = np.zeros_like(membranes[population.name])
+            for projection in incoming:
+                total += projected(projection, population, now, frame)
+            if population.neuron.kind == "product":
+                now[population.name] = total
+                continue
+            current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
+            fired, membrane, clipped = update(population.neuron, network.arithmetic, membranes[population.name], current)
+            membranes[population.name], now[population.name] = membrane, fired
+            wraps, clips = wraps + wrapped, clips + clipped
+        for name, counts in now.items():
+            spikes[name].append(counts)
+    readout = membranes[network.readout.population].reshape(batch, -1)
+    spec = network.readout
+    return NetworkRun(
+        spikes={
+            p.name: np.stack(spikes[p.name], axis=1).reshape(batch, network.timesteps, p.positions, p.channels).astype(np.int32)
+            for p in network.populations
+            if p.neuron.kind != "readout"
+        },
+        readout=readout,
+        logits=readout * spec.scale / spec.divisor + np.asarray(spec.bias),
+        wraps=wraps,
+        clips=clips,
+    )
+
+
+def update(neuron: Neuron, rules: Arithmetic, membrane: Int, current: Int) -> tuple[Int, Int, int]:
+    """One neuron update: leak, integrate, clip, fire, reset. Returns (spikes, new membrane, overflows)."""
+    v, overflows = bounded(leaked(membrane, neuron.decay, rules) + current, rules.membrane_bits, rules.membrane_overflow)
+    if neuron.kind == "readout":
+        return np.zeros_like(v), v, overflows
+    fired = v > neuron.threshold if rules.fires == "gt" else v >= neuron.threshold
+    rest = v - (neuron.threshold + neuron.threshold_offset) if neuron.reset == "soft" else np.zeros_like(v)
+    return fired.astype(np.int64), np.where(fired, rest, v), overflows
+
+
+def leaked(membrane: Int, decay: int, rules: Arithmetic) -> Int:
+    """``membrane`` after one step of leak by the chip's rule (see ``Arithmetic``)."""
+    if decay == 0:
+        return membrane
+    keep = (1 << rules.decay_bits) - decay
+    if rules.leak_rounding == "down":
+        return (membrane * keep) >> rules.decay_bits
+    return np.sign(membrane) * ((np.abs(membrane) * keep) >> rules.decay_bits)
+
+
+def bounded(value: Int, bits: int, overflow: str) -> tuple[Int, int]:
+    """Wrap ``value`` to ``bits`` (two's complement) or clip it to +-(2**(bits-1) - 1); counts what changed."""
+    top = 1 << (bits - 1)
+    kept = (value + top) % (2 * top) - top if overflow == "wrap" else np.clip(value, -(top - 1), top - 1)
+    return kept, int((kept != value).sum())
+
+
+def projected(projection: Projection, target: Population, now: dict[str, Int], frame: Int) -> Int:
+    """What ``projection`` adds to the current of ``target`` in this step: (B, H, W, C) or broadcastable to it."""
+    if isinstance(projection, Encoder):
+        acc = correlate(frame, projection.weight, projection.stride, projection.padding, 1) + projection.bias
+        scaled = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
+        return scaled << projection.shift
+    if isinstance(projection, Bias):
+        digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
+        return np.sum(digits, axis=0)
+    if isinstance(projection, Product):
+        q, k, v = (now[s.population] for s in projection.sources)
+        return product(q, k, v, projection.heads)
+    x = sum((now[s.population] for s in projection.sources[1:]), now[projection.sources[0].population])
+    if isinstance(projection, Dense):
+        total = matmul(x, projection.weight)
+    elif isinstance(projection, Conv):
+        total = correlate(x, projection.weight, projection.stride, projection.padding, projection.groups)
+    elif isinstance(projection, Gather):
+        total = matmul(x.sum(axis=(1, 2), keepdims=True), projection.weight)
+    elif isinstance(projection, Pool):
+        channels = x.shape[-1]
+        kernel = np.full((*projection.kernel, 1, channels), projection.weight, np.int64)
+        total = correlate(x, kernel, projection.stride, projection.padding, channels)
+    else:
+        raise TypeError(f"no reference for projection {projection.name!r} of kind {projection.kind!r}")
+    return total << projection.shift
+
+
+def product(q: Int, k: Int, v: Int, heads: int) -> Int:
+    """Per head ``q (k^T v)`` over all positions; arrays (B, H, W, C), C split evenly over ``heads``."""
+    shape = q.shape
+    split = (shape[0], shape[1] * shape[2], heads, shape[3] // heads)
+    q, k, v = (a.reshape(split).transpose(0, 2, 1, 3) for a in (q, k, v))  # (B, heads, N, d)
+    out = matmul(q, matmul(k.transpose(0, 1, 3, 2), v))
+    return out.transpose(0, 2, 1, 3).reshape(shape)
+
+
+def matmul(a: Int, b: NDArray[np.integer]) -> Int:
+    """Exact integer product by way of float64 BLAS: every partial sum here stays far below 2**53."""
+    return np.rint(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+
+
+def correlate(x: Int, weight: NDArray[np.integer], stride: tuple[int, int], padding: tuple[int, int], groups: int) -> Int:
+    """Cross-correlation of (B, H, W, C_in) with (kh, kw, C_in / groups, C_out), zero padding; exact integers."""
+    kh, kw, per_group, n_out = weight.shape
+    (sy, sx), (py, px) = stride, padding
+    padded = np.pad(x, ((0, 0), (py, py), (px, px), (0, 0)))
+    height, width = (padded.shape[1] - kh) // sy + 1, (padded.shape[2] - kw) // sx + 1
+    depthwise = per_group == 1 and groups == n_out
+    out = np.zeros((len(x), height, width, n_out), np.int64)
+    for dy in range(kh):
+        for dx in range(kw):
+            window = padded[:, dy : dy + sy * height : sy, dx : dx + sx * width : sx][:, :height, :width]
+            if depthwise:
+                out += window * weight[dy, dx, 0]
+                continue
+            step = n_out // groups
+            for g in range(groups):
+                part = window[..., g * per_group : (g + 1) * per_group]
+                out[..., g * step : (g + 1) * step] += matmul(part, weight[dy, dx, :, g * step : (g + 1) * step])
+    return out
