@@ -85,7 +85,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutSpec:
-    """logits[o] = (membrane[o] * scale) / divisor + bias[o], with membrane the readout population's final integers."""
+    """logits[o] = (scale * sum over positions of membrane[p, o]) / divisor + bias[o], of the population's final integers."""
 
     population: str
     scale: float
@@ -143,7 +143,7 @@ class NetworkRun:
 
     Attributes:
         spikes: population name -> (B, T, positions, channels) int32 counts emitted at each step (not for readouts).
-        readout: (B, O) int64 final membranes; logits: (B, O) float64.
+        readout: (B, O) int64 final membranes, summed over the readout's positions; logits: (B, O) float64.
         wraps, clips: how often a current wrapped or a membrane clipped (0 when the compiler proved the bound).
     """
 

@@ -70,7 +70,10 @@ class Pool(Projection):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Gather(Projection):
-    """Every position into the target's single position: ``u[j] += sum_{p,i} x[p, i] * weight[i, j]``."""
+    """Every position of a block into one position: ``u[b, j] += sum_{p in block b, i} x[p, i] * weight[i, j]``.
+
+    The target's grid divides the source's grid into equal blocks; a readout is usually one block, the whole grid.
+    """
 
     kind: ClassVar[str] = "gather"
     weight: NDArray[np.int8]

@@ -44,7 +44,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             wraps, clips = wraps + wrapped, clips + clipped
         for name, counts in now.items():
             spikes[name].append(counts)
-    readout = membranes[network.readout.population].reshape(batch, -1)
+    readout = membranes[network.readout.population].sum(axis=(1, 2))
     spec = network.readout
     return NetworkRun(
         spikes={
@@ -104,7 +104,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     elif isinstance(projection, Conv):
         total = correlate(x, projection.weight, projection.stride, projection.padding, projection.groups)
     elif isinstance(projection, Gather):
-        total = matmul(x.sum(axis=(1, 2), keepdims=True), projection.weight)
+        total = matmul(block_sums(x, target.height, target.width), projection.weight)
     elif isinstance(projection, Pool):
         channels = x.shape[-1]
         kernel = np.full((*projection.kernel, 1, channels), projection.weight, np.int64)
@@ -112,6 +112,12 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     else:
         raise TypeError(f"no reference for projection {projection.name!r} of kind {projection.kind!r}")
     return total << projection.shift
+
+
+def block_sums(x: Int, height: int, width: int) -> Int:
+    """Sum (B, H, W, C) over the equal blocks of a (height, width) grid."""
+    batch, rows, columns, channels = x.shape
+    return x.reshape(batch, height, rows // height, width, columns // width, channels).sum(axis=(2, 4))
 
 
 def product(q: Int, k: Int, v: Int, heads: int) -> Int:
