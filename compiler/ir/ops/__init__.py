@@ -1,0 +1,41 @@
+"""The ops of the Graph level; ``OPS`` lists them all."""
+
+from __future__ import annotations
+
+from compiler.ir.ops.attention import Attention, MatMul
+from compiler.ir.ops.base import Floats, Op, Weights
+from compiler.ir.ops.conv import Conv2d
+from compiler.ir.ops.elementwise import Add, Scale
+from compiler.ir.ops.input import Input
+from compiler.ir.ops.linear import Linear
+from compiler.ir.ops.neuron import Neuron
+from compiler.ir.ops.norm import BatchNorm
+from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
+from compiler.ir.ops.quantised import QuantiseInput, Requantise
+from compiler.ir.ops.readout import Readout
+from compiler.ir.ops.reduce import Mean, TimeMean
+from compiler.ir.ops.shape import Reshape, Transpose
+
+OPS: tuple[type[Op], ...] = (
+    Input,
+    Conv2d,
+    Linear,
+    BatchNorm,
+    Neuron,
+    MaxPool,
+    AvgPool,
+    SumPool,
+    Add,
+    MatMul,
+    Scale,
+    Reshape,
+    Transpose,
+    Mean,
+    TimeMean,
+    Attention,
+    QuantiseInput,
+    Requantise,
+    Readout,
+)
+
+__all__ = ["OPS", "Floats", "Op", "Weights", *(op.__name__ for op in OPS)]
