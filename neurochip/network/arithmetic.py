@@ -29,6 +29,10 @@ class Arithmetic(BaseModel):
     fires: Literal["gt", "ge"] = Field("gt", description="compare membrane > or >= threshold")
     threshold_bits: int = Field(17, ge=2, le=32, description="unsigned width of the threshold mantissa")
     threshold_shift: int = Field(6, ge=0, le=16, description="threshold = mantissa << threshold_shift")
-    bias_bits: int = Field(13, ge=0, le=32, description="signed width of a neuron's bias mantissa; 0 = no bias register")
+    bias_bits: int = Field(
+        13, ge=0, le=32, description="signed width of a neuron's bias mantissa; 0 = no bias register"
+    )
     bias_shift_max: int = Field(7, ge=0, le=16, description="bias = mantissa << (0..bias_shift_max)")
-    soft_reset: bool = Field(False, description="the chip can subtract the threshold instead of resetting to 0")
+    soft_reset: bool = Field(
+        False, description="the chip can subtract the threshold instead of resetting to 0"
+    )

@@ -21,7 +21,9 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     """
     levels = quantise_input(network.input, x, network.timesteps)  # (T or 1, B, H, W, C)
     batch = levels.shape[1]
-    membranes = {p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations}
+    membranes = {
+        p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations
+    }
     spikes: dict[str, list[Int]] = {p.name: [] for p in network.populations}
     wraps = clips = 0
     for step in range(network.timesteps):
@@ -38,8 +40,12 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             if population.neuron.kind == "product":
                 now[population.name] = total
                 continue
-            current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
-            fired, membrane, clipped = update(population.neuron, network.arithmetic, membranes[population.name], current)
+            current, wrapped = bounded(
+                total, network.arithmetic.current_bits, network.arithmetic.current_overflow
+            )
+            fired, membrane, clipped = update(
+                population.neuron, network.arithmetic, membranes[population.name], current
+            )
             membranes[population.name], now[population.name] = membrane, fired
             wraps, clips = wraps + wrapped, clips + clipped
         for name, counts in now.items():
@@ -48,7 +54,9 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     spec = network.readout
     return NetworkRun(
         spikes={
-            p.name: np.stack(spikes[p.name], axis=1).reshape(batch, network.timesteps, p.positions, p.channels).astype(np.int32)
+            p.name: np.stack(spikes[p.name], axis=1)
+            .reshape(batch, network.timesteps, p.positions, p.channels)
+            .astype(np.int32)
             for p in network.populations
             if p.neuron.kind != "readout"
         },
@@ -61,7 +69,9 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
 
 def update(neuron: Neuron, rules: Arithmetic, membrane: Int, current: Int) -> tuple[Int, Int, int]:
     """One neuron update: leak, integrate, clip, fire, reset. Returns (spikes, new membrane, overflows)."""
-    v, overflows = bounded(leaked(membrane, neuron.decay, rules) + current, rules.membrane_bits, rules.membrane_overflow)
+    v, overflows = bounded(
+        leaked(membrane, neuron.decay, rules) + current, rules.membrane_bits, rules.membrane_overflow
+    )
     if neuron.kind == "readout":
         return np.zeros_like(v), v, overflows
     fired = v > neuron.threshold if rules.fires == "gt" else v >= neuron.threshold
@@ -93,7 +103,9 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         scaled = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
         return scaled << projection.shift
     if isinstance(projection, Bias):
-        digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
+        digits = [
+            row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)
+        ]
         return np.sum(digits, axis=0)
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
@@ -134,7 +146,9 @@ def matmul(a: Int, b: NDArray[np.integer]) -> Int:
     return np.rint(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
 
 
-def correlate(x: Int, weight: NDArray[np.integer], stride: tuple[int, int], padding: tuple[int, int], groups: int) -> Int:
+def correlate(
+    x: Int, weight: NDArray[np.integer], stride: tuple[int, int], padding: tuple[int, int], groups: int
+) -> Int:
     """Cross-correlation of (B, H, W, C_in) with (kh, kw, C_in / groups, C_out), zero padding; exact integers."""
     kh, kw, per_group, n_out = weight.shape
     (sy, sx), (py, px) = stride, padding
@@ -151,5 +165,7 @@ def correlate(x: Int, weight: NDArray[np.integer], stride: tuple[int, int], padd
             step = n_out // groups
             for g in range(groups):
                 part = window[..., g * per_group : (g + 1) * per_group]
-                out[..., g * step : (g + 1) * step] += matmul(part, weight[dy, dx, :, g * step : (g + 1) * step])
+                out[..., g * step : (g + 1) * step] += matmul(
+                    part, weight[dy, dx, :, g * step : (g + 1) * step]
+                )
     return out

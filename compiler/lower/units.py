@@ -1,0 +1,146 @@
+"""From a population's integers to a chip's registers: the weight shift, the threshold, the leak field, bias digits.
+
+The membrane holds ``integer << shift``. The shift is chosen as large as useful: enough fractional bits that the leak of
+``timesteps`` steps never rounds, so that the chip computes what the quantised model computes, and small enough that the
+proven bound of the current fits the chip's width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.chip.spec import WeightFormat
+from neurochip.errors import UnsupportedError
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import Neuron
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one graph neuron asks of a chip's arithmetic.
+
+    Attributes:
+        name: graph node, for errors. tau: None = no leak, 1 = no memory. threshold: whole number in the population's unit.
+        fires: ``ge`` or ``gt``, the model's comparison. reset: ``hard`` or ``soft``.
+        low, high: proven bounds of one step's current, in the population's unit.
+        timesteps: steps from rest to the end of an input.
+    """
+
+    name: str
+    tau: float | None
+    threshold: int
+    fires: str
+    reset: str
+    low: int
+    high: int
+    timesteps: int
+
+
+def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[Neuron, int]:
+    """Registers of one population and its weight shift (one of ``shifts``).
+
+    Raises ``UnsupportedError`` when the current cannot be proven to fit, or the chip has no such leak or reset.
+    """
+    fraction = leak_bits(demand)
+    top = (1 << (min(rules.current_bits, rules.membrane_bits) - 1)) - 1
+    bound = max(demand.high, -demand.low, demand.threshold, 1)
+    fitting = [s for s in shifts if bound << s <= top and _threshold_fits(demand.threshold << s, rules)]
+    if not fitting:
+        raise UnsupportedError(
+            f"layer {demand.name!r}: a step's current can reach {bound} units of its weights, more than the "
+            f"{rules.current_bits}-bit current holds (limit {top >> min(shifts)}); quantise to fewer bits (--weight-bits)"
+        )
+    wanted = rules.threshold_shift + fraction
+    if forgets(demand, rules):  # a leftover must vanish through the largest leak field
+        fitting = [s for s in fitting if bound << s < 1 << rules.decay_bits] or fitting[:1]
+    shift = max((s for s in fitting if s <= wanted), default=fitting[0])
+    threshold, offset = _threshold(demand, rules, shift, fraction)
+    decay = _decay(demand, rules, shift)
+    if demand.reset == "soft" and not rules.soft_reset and demand.timesteps > 1:
+        raise UnsupportedError(
+            f"layer {demand.name!r}: the neuron subtracts its threshold on a spike, this chip resets to 0; "
+            "use T = 1, or a chip whose arithmetic has soft_reset"
+        )
+    return Neuron(
+        kind="lif",
+        decay=decay,
+        threshold=threshold,
+        reset="soft" if demand.reset == "soft" else "hard",
+        threshold_offset=offset,
+    ), shift
+
+
+def leak_bits(demand: Demand) -> int:
+    """Fractional bits that ``timesteps`` steps of leak can produce; a leak that is not dyadic gets the same allowance."""
+    if demand.tau is None or demand.tau == 1 or demand.timesteps == 1:
+        return 0
+    keep = Fraction(1) - Fraction(1) / Fraction(demand.tau).limit_denominator(1 << 12)
+    per_step = max(1, (keep.denominator - 1).bit_length())
+    return min(per_step * (demand.timesteps - 1), 8)
+
+
+def forgets(demand: Demand, rules: Arithmetic) -> bool:
+    """True when a population without memory can keep a remainder that the leak must remove."""
+    return demand.tau == 1 and demand.timesteps > 1 and (demand.low < 0 or demand.threshold > 1)
+
+
+def _threshold_fits(raw: int, rules: Arithmetic) -> bool:
+    return raw >> rules.threshold_shift < 1 << rules.threshold_bits
+
+
+def _threshold(demand: Demand, rules: Arithmetic, shift: int, fraction: int) -> tuple[int, int]:
+    """Raw threshold and the offset taken off so that the chip's comparison acts as the model's on the reachable grid."""
+    unit, raw = 1 << rules.threshold_shift, demand.threshold << shift
+    if rules.fires == demand.fires:
+        return -(-raw // unit) * unit, 0
+    if rules.fires == "ge":  # the model fires on >, the chip on >=
+        return raw + unit, -unit
+    if shift - fraction >= rules.threshold_shift:
+        return raw - unit, unit
+    return round(raw / unit) * unit, 0
+
+
+def _decay(demand: Demand, rules: Arithmetic, shift: int) -> int:
+    if demand.tau is None or demand.timesteps == 1:
+        return 0
+    if demand.tau == 1:
+        if not forgets(demand, rules):
+            return 0  # whatever arrives makes it fire, and firing clears it
+        bound = max(demand.high, -demand.low) << shift
+        if bound * ((1 << rules.decay_bits) - rules.max_decay) >= 1 << rules.decay_bits:
+            raise UnsupportedError(
+                f"layer {demand.name!r}: a neuron without memory must forget up to {bound} membrane units in one step, "
+                f"the chip's largest leak forgets {(1 << rules.decay_bits) - 1}; use T = 1"
+            )
+        return rules.max_decay
+    if rules.leak != "exponential":
+        raise UnsupportedError(
+            f"layer {demand.name!r}: its leak is exponential (tau {demand.tau:g}), the chip's is {rules.leak}; "
+            "use T = 1, a model with integrate-and-fire neurons, or another chip"
+        )
+    return round((1 << rules.decay_bits) / demand.tau)
+
+
+def bias_digits(
+    bias: NDArray[np.int64], shift: int, weights: WeightFormat, name: str
+) -> tuple[NDArray[np.int16], tuple[int, ...]]:
+    """Split ``bias << shift`` into always-on axons: (digits, C) weights within the format, and a shift for each digit."""
+    rest, digits, shifts = bias.astype(np.int64).copy(), [], []
+    while (top := int(np.abs(rest).max(initial=0))) > weights.high:
+        step = min((-(-top // weights.high) - 1).bit_length(), weights.shift_high - shift)
+        digit = np.clip(np.rint(rest / (1 << step)).astype(np.int64), -weights.high, weights.high)
+        rest -= digit << step
+        digits.append(digit)
+        shifts.append(shift + step)
+        if len(digits) > 64:
+            raise UnsupportedError(
+                f"layer {name!r}: a bias of {top} weight units needs more than 64 always-on axons; "
+                "train with weight decay on biases, or use more weight bits"
+            )
+    digits.append(rest)
+    shifts.append(shift)
+    return np.stack(digits).astype(np.int16), tuple(shifts)
