@@ -153,9 +153,7 @@ class Graph:
         outputs = self.outputs if outputs is None else tuple(outputs)
         return replace(self, nodes=in_order(tuple(nodes)), outputs=outputs)
 
-    def replace_nodes(
-        self, changes: Mapping[str, Sequence[Node]], renames: Mapping[str, str] | None = None
-    ) -> Graph:
+    def replace_nodes(self, changes: Mapping[str, Sequence[Node]], renames: Mapping[str, str] | None = None) -> Graph:
         """Put ``changes[name]`` in the place of each node ``name`` (nothing removes it), then ``rewire``.
 
         The new nodes may read values of any node of the result.

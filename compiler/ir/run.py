@@ -145,9 +145,7 @@ def checked_input(x: ArrayLike, name: str, op: Input, timesteps: int) -> Floats:
     if array.ndim != len(op.shape) + lead or array.shape[lead:] != op.shape:
         raise InputError(_shape_message(where, array.shape, op, timesteps))
     if per_step and len(array) != timesteps:
-        raise InputError(
-            f"{where}: the model runs {timesteps} steps, but the data holds {len(array)}: {array.shape}"
-        )
+        raise InputError(f"{where}: the model runs {timesteps} steps, but the data holds {len(array)}: {array.shape}")
     values = array if per_step else array[None]
     if values.shape[1] == 0:
         raise InputError(f"{where}: no images, shape {array.shape}")
@@ -176,6 +174,4 @@ def _check_values(x: Floats, where: str, op: Input, per_step: bool) -> None:
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             index = place if per_step else place[1:]
-            raise InputError(
-                f"{where}: expected {expected}, got {x[place]:g} at {index} ({wrong.sum()} such elements)"
-            )
+            raise InputError(f"{where}: expected {expected}, got {x[place]:g} at {index} ({wrong.sum()} such elements)")

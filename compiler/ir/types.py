@@ -54,7 +54,5 @@ class TensorType:
         elif self.integer:
             kind = f"int{{{self.low:g}..{self.high:g}}}"
         else:
-            kind = (
-                "real" if (self.low, self.high) == (-inf, inf) else f"real{{{self.low:.6g}..{self.high:.6g}}}"
-            )
+            kind = "real" if (self.low, self.high) == (-inf, inf) else f"real{{{self.low:.6g}..{self.high:.6g}}}"
         return f"{kind}[{dims}]" + ("" if self.timed else " untimed")

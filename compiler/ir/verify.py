@@ -34,8 +34,6 @@ def verify(graph: Graph) -> Graph:
     alive = set(graph.outputs)
     for node in reversed(graph.nodes):
         if node.name not in alive:
-            raise GraphError(
-                f"node '{node.name}' ({node.op.mnemonic}) is dead: nothing reads it and it is no output"
-            )
+            raise GraphError(f"node '{node.name}' ({node.op.mnemonic}) is dead: nothing reads it and it is no output")
         alive.update(node.inputs)
     return graph

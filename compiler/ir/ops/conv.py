@@ -30,8 +30,8 @@ COLUMN_BYTES = 64 * 2**20
 class Conv2d(Op):
     """Cross-correlation with zero padding on (C, H, W); several inputs are added first.
 
-    ``y[o, r, c] = sum_{i, a, b} weight[o, i, a, b] * x[first(o) + i, r * stride + a - padding, ...] + bias[o]``
-    where first(o) is the first input channel of the group of output channel o.
+    ``y[o, r, c] = sum_{i, a, b} weight[o, i, a, b] * x[g(o) + i, r * stride + a - padding, ...] + bias[o]``
+    where g(o) is the first input channel of the group of output channel o.
 
     Attributes:
         weight: (O, I/groups, kh, kw); float32 on import, int8 after ``quantise``.

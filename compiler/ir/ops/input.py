@@ -13,7 +13,7 @@ from neurochip.errors import GraphError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Op):
-    """A value given by the user: an image (B, *shape), the same in every step, or one per step (T, B, *shape).
+    """A value given by the user: an image (B, *shape), the same in every step, or one a step (T, B, *shape).
 
     Attributes:
         shape: e.g. (C, H, W).

@@ -52,9 +52,7 @@ class Neuron(Op):
         if self.tau is not None and not (self.tau >= 1 and isfinite(self.tau)):
             raise GraphError(f"expected tau >= 1 or none, got {self.tau}")
         if not (isfinite(self.threshold) and isfinite(self.v_reset)):
-            raise GraphError(
-                f"expected a finite threshold and v_reset, got {self.threshold} and {self.v_reset}"
-            )
+            raise GraphError(f"expected a finite threshold and v_reset, got {self.threshold} and {self.v_reset}")
         if self.fires not in ("ge", "gt"):
             raise GraphError(f"expected fires to be 'ge' or 'gt', got {self.fires!r}")
         if self.reset not in ("hard", "soft"):

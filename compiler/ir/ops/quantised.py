@@ -60,15 +60,11 @@ class Requantise(Op):
         if not x.integer:
             raise GraphError(f"expected whole numbers, got {x}")
         if self.multiplier < 1 or self.shift < 1:
-            raise GraphError(
-                f"expected multiplier >= 1 and shift >= 1, got {self.multiplier} and {self.shift}"
-            )
+            raise GraphError(f"expected multiplier >= 1 and shift >= 1, got {self.multiplier} and {self.shift}")
         half = 2 ** (self.shift - 1)
         if max(abs(x.low), abs(x.high)) * self.multiplier + half > EXACT:
             raise GraphError(f"{x} times {self.multiplier} can exceed 2^53, where float64 stops being exact")
-        low, high = (
-            floor((int(bound) * self.multiplier + half) // 2**self.shift) for bound in (x.low, x.high)
-        )
+        low, high = (floor((int(bound) * self.multiplier + half) // 2**self.shift) for bound in (x.low, x.high))
         return TensorType(x.shape, integer=True, low=low, high=high, timed=x.timed)
 
     def reference(self, *xs: Floats) -> Floats:

@@ -45,9 +45,7 @@ class Readout(Op):
         if len(set(self.positions)) != len(self.positions):
             raise GraphError(f"expected distinct positions, got {self.positions}")
         if not all(0 <= axis < len(x.shape) for axis in self.positions):
-            raise GraphError(
-                f"expected positions to be axes of an input of shape {x.shape}, got {self.positions}"
-            )
+            raise GraphError(f"expected positions to be axes of an input of shape {x.shape}, got {self.positions}")
         features = prod(size for axis, size in enumerate(x.shape) if axis not in self.positions)
         outputs, inputs = self.weight.shape
         check_array("bias", self.bias, (outputs,))
@@ -66,7 +64,8 @@ class Readout(Op):
         y = (total * self.scale) / self.divisor
         if self.bias is not None:
             y = y + self.bias
-        return y[None]
+        result: Floats = y[None]
+        return result
 
     def dense_macs(self, *types: TensorType) -> int:
         """Of the linear head alone, once an image, as in the model that was trained."""

@@ -23,9 +23,7 @@ class Reshape(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x = sole(types)
         if min(self.shape, default=1) < 1 or prod(self.shape) != x.size:
-            raise GraphError(
-                f"cannot reshape {x.shape} ({x.size} elements) to {self.shape} ({prod(self.shape)})"
-            )
+            raise GraphError(f"cannot reshape {x.shape} ({x.size} elements) to {self.shape} ({prod(self.shape)})")
         return x.with_shape(*self.shape)
 
     def reference(self, *xs: Floats) -> Floats:
@@ -43,9 +41,7 @@ class Transpose(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x = sole(types)
         if sorted(self.order) != list(range(len(x.shape))):
-            raise GraphError(
-                f"expected order to permute the {len(x.shape)} axes of {x.shape}, got {self.order}"
-            )
+            raise GraphError(f"expected order to permute the {len(x.shape)} axes of {x.shape}, got {self.order}")
         return x.with_shape(*(x.shape[axis] for axis in self.order))
 
     def reference(self, *xs: Floats) -> Floats:

@@ -19,9 +19,7 @@ def window_grid(height: int, width: int, kernel: Pair, stride: Pair, padding: Pa
     rows = (height + 2 * padding[0] - kernel[0]) // stride[0] + 1
     columns = (width + 2 * padding[1] - kernel[1]) // stride[1] + 1
     if rows < 1 or columns < 1:
-        raise GraphError(
-            f"kernel {kernel} with padding {padding} does not fit an input of {height} x {width}"
-        )
+        raise GraphError(f"kernel {kernel} with padding {padding} does not fit an input of {height} x {width}")
     return rows, columns
 
 
