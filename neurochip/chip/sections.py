@@ -1,0 +1,130 @@
+"""The parts of a chip description, in file order; see ``chips/loihi.yaml`` for a complete example."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neurochip.chip.quantity import (
+    Bits,
+    Count,
+    ExponentRange,
+    Frequency,
+    Places,
+    Section,
+    Status,
+    Time,
+    Widths,
+)
+from neurochip.network.arithmetic import Arithmetic
+
+AttentionMethod = Literal["processor", "unit", "plastic", "coincidence", "graded"]
+Routers = Count[Literal["routers"]]
+Chips = Count[Literal["chips"]]
+
+
+class Mesh(Section):
+    """The routers of one chip; ``multicast: unicast`` = one packet per target core."""
+
+    columns: Routers
+    rows: Routers
+    topology: Literal["mesh", "torus"]
+    cores_per_router: Count[Literal["cores"]]
+    routing: Literal["xy"]
+    multicast: Literal["unicast", "tree"]
+    packet: Bits
+
+
+class Boards(Section):
+    """Chips joined edge to edge: their routers form one larger mesh whose links at chip borders are slower."""
+
+    max_chips: Chips
+    columns: Chips
+    rows: Chips
+
+
+class SynapseMemory(Section):
+    """Synapse memory of a core, and how lists of synapses are stored in it.
+
+    A list of n synapses is stored in blocks of at most ``block`` synapses. A block takes
+    ``header + n_block * (weight + delay + tag [+ index])`` bits, rounded up to whole words; lists that cover
+    consecutive neurons leave the index out.
+    """
+
+    words: Count[Literal["words"]]
+    word: Bits
+    header: Bits
+    block: Count[Literal["synapses"]]
+    index: Bits
+    delay: Bits
+    tag: Bits
+
+
+class Core(Section):
+    """Limits of one neuron core; ``fan_out_per_neuron`` only where the chip limits it."""
+
+    neurons: Count[Literal["neurons"]]
+    input_axons: Count[Literal["axons"]]
+    output_axons: Count[Literal["axons"]]
+    fan_out_per_neuron: Count[Literal["axons"]] | None = None
+    synapse_memory: SynapseMemory
+    weight_sharing: bool
+
+
+class Weights(Section):
+    """Widths of a signed weight and how it reaches the membrane.
+
+    A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
+    the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
+    """
+
+    widths: Widths
+    stored: Widths
+    default: Bits
+    aligned: Bits
+    base_shift: Bits
+    exponent: ExponentRange
+
+
+class NeuronRules(Section):
+    """The exact integer rules of a neuron update, and where they are documented."""
+
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    status: Status
+    note: str = ""
+    arithmetic: Arithmetic
+
+
+class Delays(Section):
+    """``max``: the longest delay of an edge, emission to integration, in ticks."""
+
+    max: Count[Literal["ticks"]]
+
+
+class Spikes(Section):
+    """``counts``: every packet that hits an axon in a tick counts; ``payload``: width of a graded value."""
+
+    counts: bool
+    payload: Bits
+
+
+class Processors(Section):
+    """Embedded processors of a chip and the routers they hang on."""
+
+    count: Count[Literal["processors"]]
+    routers: Places
+    clock: Frequency
+
+
+class EncoderPlace(Section):
+    """Where analog input becomes integer currents."""
+
+    where: Literal["host", "core", "processor"]
+
+
+class TickRule(Section):
+    """``barrier``: a tick lasts as long as its work, then a barrier; ``fixed``: it lasts ``tick``, come what may."""
+
+    kind: Literal["barrier", "fixed"]
+    tick: Time | None = None
