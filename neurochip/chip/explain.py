@@ -46,7 +46,8 @@ def _finding(item: Any, schema: Mapping[str, Any]) -> tuple[Path, str]:
         return path, f"expected a mapping{f' with the keys {keys}' if keys else ''}{found}"
     if kind == "status":
         return path, str(item["msg"])
-    return path, f"{_EXPECTED.get(kind, item['msg']).format(**context)}{found}"
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else str(item["msg"])
+    return path, f"{expected}{found}"
 
 
 _EXPECTED = {

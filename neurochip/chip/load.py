@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,6 @@ def shipped_chips() -> list[str]:
     return sorted({path.stem for folder in _FOLDERS if folder.is_dir() for path in folder.glob("*.yaml")})
 
 
-@cache
 def chip_json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a chip file, for editors and checkers."""
     schema = ChipSpec.model_json_schema(by_alias=True)

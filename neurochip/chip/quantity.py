@@ -46,7 +46,7 @@ class Figure(Section):
 class Count(Figure, Generic[UnitT]):
     """A whole number >= 1 of something named by ``unit``."""
 
-    value: Annotated[int, Field(ge=1, strict=True)]
+    value: Annotated[int, Field(ge=1, le=2**40, strict=True)]
     unit: UnitT
 
 
@@ -85,7 +85,7 @@ class Measure(Figure):
     """A physical quantity >= 0, or ``None`` where nothing is published; ``base`` converts to the class's base unit."""
 
     scale: ClassVar[dict[str, float]] = {}
-    value: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None
+    value: Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)] | None
 
     @property
     def base(self) -> float | None:

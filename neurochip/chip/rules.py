@@ -11,6 +11,8 @@ from neurochip.chip.suggest import did_you_mean
 if TYPE_CHECKING:
     from neurochip.chip.spec import ChipSpec
 
+MAX_CORES = 10_000_000
+
 Problem = tuple[tuple[str | int, ...], str]
 
 
@@ -51,6 +53,9 @@ def _nullable(spec: ChipSpec) -> Iterator[Problem]:
 
 
 def _geometry(spec: ChipSpec) -> Iterator[Problem]:
+    routers = spec.mesh_columns * spec.mesh_rows * spec.chip_columns * spec.chip_rows
+    if routers * spec.cores_per_router > MAX_CORES:
+        yield ("mesh",), f"{routers * spec.cores_per_router} cores on all chips; at most {MAX_CORES} can be described"
     if spec.max_chips > spec.chip_columns * spec.chip_rows:
         yield (
             ("boards", "max_chips"),

@@ -48,8 +48,8 @@ class SynapseMemory(Section):
     """Synapse memory of a core, and how lists of synapses are stored in it.
 
     A list of n synapses is stored in blocks of at most ``block`` synapses. A block takes
-    ``header + n_block * (weight + delay + tag [+ index])`` bits, rounded up to whole words; lists that cover
-    consecutive neurons leave the index out.
+    ``header + n_block * (weight [+ delay] + tag [+ index])`` bits, rounded up to whole words; lists that cover
+    consecutive neurons leave the index out, lists without delays leave the delay out.
     """
 
     words: Count[Literal["words"]]

@@ -28,6 +28,7 @@ from neurochip.chip.sections import (
     Weights,
 )
 from neurochip.chip.suggest import did_you_mean
+from neurochip.chip.yaml_writer import write_yaml
 from neurochip.errors import ChipError
 from neurochip.network.arithmetic import Arithmetic
 
@@ -81,7 +82,7 @@ class ChipSpec(Section):
     title: Annotated[str, Field(min_length=1)]
     description: Annotated[str, Field(min_length=1)]
     not_modelled: tuple[str, ...]
-    sources: Annotated[dict[str, str], Field(min_length=1)]
+    sources: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     mesh: Mesh
     boards: Boards
     core: Core
@@ -251,9 +252,14 @@ class ChipSpec(Section):
         """The whole description; ``ChipSpec.model_validate_json`` restores an equal one."""
         return self.model_dump_json(by_alias=True, indent=1)
 
+    def to_yaml(self) -> str:
+        """The whole description as a chip file (comments are not kept); ``parse_chip`` restores an equal one."""
+        return write_yaml(self._data())
+
     def _data(self) -> dict[str, Any]:
-        # Defaults are left out so that a later optional key does not change the digest of today's files.
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        # Absent optional parts are left out, so that a later optional key does not change the digest of today's files.
+        data: dict[str, Any] = _stated(self.model_dump(mode="json", by_alias=True))
+        return data
 
     def __repr__(self) -> str:
         return (
@@ -263,3 +269,13 @@ class ChipSpec(Section):
         )
 
     __str__ = __repr__
+
+
+def _stated(part: Any) -> Any:
+    """``part`` without absent options and empty notes; figures start with their value."""
+    if isinstance(part, list):
+        return [_stated(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    keys = sorted(part, key=lambda key: {"value": 0, "unit": 1}.get(key, 2))
+    return {key: _stated(part[key]) for key in keys if key == "value" or part[key] not in (None, "")}

@@ -128,7 +128,7 @@ class _Builder:
             raise self.fail(line, f"tag '{tag}' is not allowed; a chip file holds plain values only")
         elif kind == "ScalarEvent":
             implicit = getattr(event, "implicit", (False, False))
-            raw = str(getattr(event, "value", ""))
+            raw = self.text(str(getattr(event, "value", "")), line)
             self.finish(_Node(self.scalar(raw, line) if implicit[0] and not self.expects_key() else raw, line), anchor)
         elif kind in ("SequenceStartEvent", "MappingStartEvent"):
             if self.expects_key():
@@ -142,6 +142,13 @@ class _Builder:
 
     def expects_key(self) -> bool:
         return bool(self.open) and isinstance(self.open[-1].node.value, dict) and self.open[-1].key is None
+
+    def text(self, raw: str, line: int) -> str:
+        try:
+            raw.encode()
+        except UnicodeEncodeError:
+            raise self.fail(line, f"not a Unicode text: {raw!a}") from None
+        return raw
 
     def scalar(self, raw: str, line: int) -> object:
         if raw in _CONSTANTS:
