@@ -1,0 +1,54 @@
+"""From a model file to a Graph. ``FAMILIES`` lists what can be read; add a family by adding a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from compiler.importers.family import Family, Tensors
+from compiler.importers.options import Options
+from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
+from compiler.ir.graph import Graph
+from neurochip.errors import CheckpointError
+
+FAMILIES: tuple[Family, ...] = (SPIKFORMER_CIFAR, SPIKFORMER_IMAGENET, SPIKFORMER_DVS)
+
+__all__ = ["FAMILIES", "Family", "find_family", "load_model"]
+
+
+def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None) -> Graph:
+    """Read a checkpoint into a verified float Graph; nothing in the file is executed.
+
+    Args:
+        path: a PyTorch checkpoint of one of the ``FAMILIES``.
+        arch: name of a family, or of a group such as ``spikformer``; found from the tensors if None.
+        settings: facts that the file cannot tell or tells wrongly, by option name (``T``, ``num_heads``, ...).
+
+    Raises CheckpointError naming the file and what is wrong with it: its format, family, tensors or settings.
+    """
+    from compiler.importers.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    try:
+        family = find_family(checkpoint.tensors, arch)
+        return family.build(checkpoint.tensors, Options(family.options, checkpoint.args, settings))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def find_family(tensors: Tensors, arch: str | None = None) -> Family:
+    """The family that the tensors belong to, among those called ``arch``; raises CheckpointError if there is none."""
+    named = [f for f in FAMILIES if arch is None or f.name == arch or f.name.startswith(f"{arch}-")]
+    names = ", ".join(family.name for family in FAMILIES)
+    if not named:
+        raise CheckpointError(f"unknown architecture '{arch}'; known are {names}")
+    for family in named:
+        if family.matches(tensors):
+            return family
+    # An exact name lets the family say which tensors it misses.
+    if arch is not None and len(named) == 1:
+        return named[0]
+    first = ", ".join(list(tensors)[:6])
+    raise CheckpointError(
+        f"the tensors are of no known architecture ({names}); the file holds {len(tensors)} tensors: {first}, ..."
+    )

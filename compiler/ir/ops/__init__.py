@@ -38,4 +38,28 @@ OPS: tuple[type[Op], ...] = (
     Readout,
 )
 
-__all__ = ["OPS", "Floats", "Op", "Weights", *(op.__name__ for op in OPS)]
+__all__ = [
+    "OPS",
+    "Add",
+    "Attention",
+    "AvgPool",
+    "BatchNorm",
+    "Conv2d",
+    "Floats",
+    "Input",
+    "Linear",
+    "MatMul",
+    "MaxPool",
+    "Mean",
+    "Neuron",
+    "Op",
+    "QuantiseInput",
+    "Readout",
+    "Requantise",
+    "Reshape",
+    "Scale",
+    "SumPool",
+    "TimeMean",
+    "Transpose",
+    "Weights",
+]

@@ -1,0 +1,134 @@
+"""What a model file's tensors cannot tell: options taken from its arguments, from ``--set`` or from a default."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from compiler.ir.graph import Setting
+from neurochip.errors import CheckpointError
+
+Kind = Literal["count", "number", "size"]
+Value = int | float | tuple[int, int]
+
+_MEANING = {"count": "a whole number >= 1", "number": "a number", "size": "a size such as 32 or 32x48"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One fact about a family's models that is not in their tensors.
+
+    Attributes:
+        kind: ``count`` is an int >= 1, ``number`` a float, ``size`` a (height, width) pair.
+        default: what upstream's own code uses when nobody says otherwise.
+        spellings: other names of the same option in upstream's command lines.
+        meaning: one line for people.
+    """
+
+    name: str
+    kind: Kind
+    default: Value
+    spellings: tuple[str, ...] = ()
+    meaning: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All accepted names."""
+        return (self.name, *self.spellings)
+
+
+class Options:
+    """The values of a family's options for one file, and where each came from."""
+
+    def __init__(
+        self,
+        options: tuple[Option, ...],
+        arguments: Mapping[str, object],
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Resolve every option: ``settings`` (``--set``) win over the file's ``arguments``, which win over the default.
+
+        Raises CheckpointError for a setting that no option is called, and for a value of the wrong kind.
+        """
+        settings = settings or {}
+        known = [name for option in options for name in option.names]
+        for name in settings:
+            if name not in known:
+                raise CheckpointError(_unknown(name, options, known))
+        self._found = {option.name: _resolve(option, arguments, settings) for option in options}
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Every option as a record for ``Graph.settings``."""
+        return tuple(self._found.values())
+
+    def count(self, name: str) -> int:
+        """The value of a ``count`` option."""
+        value = self._found[name].value
+        if not isinstance(value, int):
+            raise TypeError(f"option {name} is no count")
+        return value
+
+    def number(self, name: str) -> float:
+        """The value of a ``number`` option."""
+        value = self._found[name].value
+        if not isinstance(value, float):
+            raise TypeError(f"option {name} is no number")
+        return value
+
+    def size(self, name: str) -> tuple[int, int]:
+        """The value of a ``size`` option: (height, width)."""
+        value = self._found[name].value
+        if not isinstance(value, tuple):
+            raise TypeError(f"option {name} is no size")
+        height, width = value
+        return height, width
+
+
+def _unknown(name: str, options: tuple[Option, ...], known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"unknown setting '{name}'; this model knows {', '.join(option.name for option in options)}{hint}"
+
+
+def _resolve(option: Option, arguments: Mapping[str, object], settings: Mapping[str, str]) -> Setting:
+    for name in option.names:
+        if name in settings:
+            return Setting(option.name, _convert(option, name, settings[name], "--set"), "--set")
+    for name in option.names:
+        # Upstream's argument parsers leave None where the model's own default holds.
+        if arguments.get(name) is not None:
+            return Setting(option.name, _convert(option, name, arguments[name], "the file's arguments"), "file")
+    return Setting(option.name, option.default, "default")
+
+
+def _convert(option: Option, name: str, value: object, source: str) -> Value:
+    try:
+        if option.kind == "count":
+            return _count(value)
+        if option.kind == "number":
+            return _finite(value)
+        parts = value.lower().split("x") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            parts = [parts]
+        sizes = [_count(part) for part in parts]
+        height, width = sizes if len(sizes) > 1 else sizes * 2
+        return height, width
+    except (TypeError, ValueError):
+        expected = _MEANING[option.kind]
+        raise CheckpointError(f"setting '{name}' from {source}: expected {expected}, got {value!r}") from None
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str) or int(value) < 1:
+        raise ValueError
+    return int(value)
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not isfinite(float(value)):
+        raise ValueError
+    return float(value)
