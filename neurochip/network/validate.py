@@ -1,0 +1,208 @@
+"""Whether a network is well formed: names, shapes, delays and ranges. Says nothing about any chip's limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.errors import ProgramError
+from neurochip.network.network import Network, NeuronKind, Population, ResetKind
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+
+MAX_NEURONS = 1 << 31
+MAX_TIMESTEPS = 1 << 20
+MAX_SHIFT = 32
+_SHOWN = 12
+
+Grid = tuple[int, int, int]
+
+
+def validate_network(network: Network) -> None:
+    """Check every population and projection of ``network``.
+
+    Raises:
+        ProgramError: listing what is wrong: names that repeat or do not exist, weights whose shape does not fit the
+            populations, delays that are not the difference of depths, numbers outside their range.
+    """
+    found = list(problems(network))
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ProgramError(f"network {network.name!r} is not well formed: {'; '.join(found[:_SHOWN])}{more}")
+
+
+def problems(network: Network) -> Iterator[str]:
+    """Every fault of ``network``, one sentence each."""
+    if not 1 <= network.timesteps <= MAX_TIMESTEPS:
+        yield f"timesteps: expected 1 to {MAX_TIMESTEPS}, found {network.timesteps}"
+    for title, items in (("population", network.populations), ("projection", network.projections)):
+        for name, count in Counter(item.name for item in items).items():
+            if count > 1 or not name:
+                yield f"{title} {name!r}: expected a name of its own, found {count} of that name"
+    yield from _input(network)
+    populations = {p.name: p for p in network.populations}
+    for population in network.populations:
+        yield from _population(network, population)
+    for projection in network.projections:
+        where = f"projection {projection.name!r}"
+        missing = [n for n in (*(s.population for s in projection.sources), projection.target) if n not in populations]
+        if missing:
+            yield f"{where}: expected names of populations, found {', '.join(map(repr, missing))}"
+            continue
+        faults = (*_ends(projection, populations), *_shapes(network, projection, populations))
+        yield from (f"{where}: {fault}" for fault in faults)
+    yield from _readout(network, populations)
+
+
+def input_grid(network: Network) -> Grid:
+    """The user's input as (height, width, channels): images (C, H, W), tokens (N, features) or (features,)."""
+    shape = network.input.shape
+    if len(shape) == 3:
+        return shape[1], shape[2], shape[0]
+    return (1, *shape) if len(shape) == 2 else (1, 1, shape[0])
+
+
+def _input(network: Network) -> Iterator[str]:
+    spec = network.input
+    if not 1 <= len(spec.shape) <= 3 or min(spec.shape, default=0) < 1:
+        yield f"input: expected a shape of 1 to 3 positive sizes, found {spec.shape}"
+    if not (isfinite(spec.scale) and spec.scale > 0):
+        yield f"input: expected a positive scale, found {spec.scale}"
+    if spec.low > spec.high or (spec.kind == "spikes" and (spec.low < 0 or spec.scale != 1)):
+        yield f"input: levels {spec.low} to {spec.high} at scale {spec.scale} are no range of {spec.kind} values"
+
+
+def _population(network: Network, p: Population) -> Iterator[str]:
+    where, rules = f"population {p.name!r}", network.arithmetic
+    if min(p.height, p.width, p.channels) < 1 or p.size >= MAX_NEURONS:
+        yield f"{where}: expected sizes >= 1 and fewer than 2**31 neurons, found {p.height} x {p.width} x {p.channels}"
+    if not 0 <= p.depth <= MAX_TIMESTEPS or not 1 <= p.high < 1 << 31:
+        yield f"{where}: expected a depth >= 0 and a largest count >= 1, found depth {p.depth}, high {p.high}"
+    neuron = p.neuron
+    if neuron.kind not in get_args(NeuronKind) or neuron.reset not in get_args(ResetKind):
+        yield f"{where}: unknown neuron kind {neuron.kind!r} or reset {neuron.reset!r}"
+    if not 0 <= neuron.decay <= 1 << rules.decay_bits:
+        yield f"{where}: expected a decay of 0 to {1 << rules.decay_bits}, found {neuron.decay}"
+    if abs(neuron.threshold) >= 1 << 40 or abs(neuron.threshold_offset) >= 1 << 40:
+        yield f"{where}: threshold {neuron.threshold} is beyond any membrane"
+    incoming = [q for q in network.projections if q.target == p.name]
+    products = [q for q in incoming if isinstance(q, Product)]
+    if neuron.kind == "product" and (len(products) != 1 or len(incoming) != 1):
+        yield f"{where}: expected exactly one product projection, found {[q.name for q in incoming]}"
+    if neuron.kind != "product" and products:
+        yield f"{where}: expected a product population for product projection {products[0].name!r}"
+    if neuron.kind == "source":
+        if incoming:
+            yield f"{where}: a source replays input, so nothing may project into it; found {incoming[0].name!r}"
+        if network.input.kind != "spikes" or (p.height, p.width, p.channels) != input_grid(network):
+            yield f"{where}: expected the grid of a spike input {network.input.shape}, found {_grid(p)}"
+
+
+def _ends(projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
+    target = populations[projection.target]
+    if isinstance(projection, Encoder | Bias):
+        if projection.sources:
+            yield f"expected no sources, found {projection.sources[0].population!r}"
+        return
+    if not projection.sources:
+        yield "expected at least one source, found none"
+    names = [s.population for s in projection.sources]
+    if len(set(names)) != len(names) and not isinstance(projection, Product):
+        yield f"expected different sources, found {names}"
+    for source in projection.sources:
+        p = populations[source.population]
+        if p.neuron.kind == "readout":
+            yield f"source {p.name!r} is a readout, which never fires"
+        if source.delay < 1 or source.delay != target.depth - p.depth:
+            yield (
+                f"delay from {p.name!r}: expected depth {target.depth} - {p.depth} = {target.depth - p.depth} "
+                f"(at least 1), found {source.delay}"
+            )
+    grids = {(p.height, p.width, p.channels) for p in (populations[name] for name in names)}
+    if len(grids) > 1:
+        yield f"expected sources of one shape, found {' and '.join(map(str, sorted(grids)))}"
+
+
+def _shapes(network: Network, projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
+    target = _grid(populations[projection.target])
+    source = _grid(populations[projection.sources[0].population]) if projection.sources else input_grid(network)
+    if not 0 <= projection.shift <= MAX_SHIFT:
+        yield f"expected a shift of 0 to {MAX_SHIFT}, found {projection.shift}"
+    if isinstance(projection, Dense | Gather):
+        yield from _weight(projection.weight, (source[2], target[2]))
+        grid = source[:2] if isinstance(projection, Dense) else (1, 1)
+        yield from _equal("target positions", grid, target[:2])
+    elif isinstance(projection, Conv | Encoder):
+        groups = projection.groups if isinstance(projection, Conv) else 1
+        if groups < 1 or source[2] % groups or target[2] % groups:
+            yield f"{groups} groups do not divide {source[2]} and {target[2]} channels"
+            return
+        yield from _weight(projection.weight, (*projection.weight.shape[:2], source[2] // groups, target[2]))
+        if projection.weight.ndim == 4:
+            yield from _window(projection, projection.weight.shape[:2], source, target)
+        if isinstance(projection, Encoder):
+            yield from _encoder(network, projection, target)
+    elif isinstance(projection, Pool):
+        yield from _equal("target channels", source[2], target[2])
+        yield from _window(projection, projection.kernel, source, target)
+    elif isinstance(projection, Bias):
+        yield from _weight(projection.weight, (len(projection.shifts), target[2]))
+        if not all(0 <= shift <= MAX_SHIFT for shift in projection.shifts):
+            yield f"expected shifts of 0 to {MAX_SHIFT}, found {projection.shifts}"
+    elif isinstance(projection, Product):
+        yield from _equal("sources (q, k, v)", 3, len(projection.sources))
+        yield from _equal("target grid", source, target)
+        if projection.heads < 1 or target[2] % projection.heads:
+            yield f"{projection.heads} heads do not divide {target[2]} channels"
+
+
+def _encoder(network: Network, projection: Encoder, target: Grid) -> Iterator[str]:
+    if network.input.kind != "analog":
+        yield f"expected an analog input, found {network.input.kind}"
+    if projection.bias.shape != (target[2],):
+        yield f"expected a bias of shape ({target[2]},), found {projection.bias.shape}"
+    if not 1 <= projection.multiplier < 1 << 31 or not 1 <= projection.down <= 62:
+        yield f"expected multiplier >= 1 and down 1 to 62, found {projection.multiplier} and {projection.down}"
+
+
+def _window(projection: Any, kernel: tuple[int, ...], source: Grid, target: Grid) -> Iterator[str]:
+    """The output size of a sliding window: (n + 2 padding - kernel) // stride + 1 along each axis."""
+    stride, padding = projection.stride, projection.padding
+    if min(*kernel, *stride) < 1 or any(not 0 <= p <= k for p, k in zip(padding, kernel, strict=True)):
+        yield f"impossible window: kernel {kernel}, stride {stride}, padding {padding}"
+        return
+    sizes = tuple((source[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+    yield from _equal("target positions", sizes, target[:2])
+
+
+def _weight(weight: NDArray[Any], shape: tuple[int, ...]) -> Iterator[str]:
+    if weight.shape != shape:
+        yield f"expected weights of shape {shape}, found {weight.shape}"
+    elif not np.issubdtype(weight.dtype, np.signedinteger):
+        yield f"expected signed whole-number weights, found {weight.dtype}"
+
+
+def _readout(network: Network, populations: dict[str, Population]) -> Iterator[str]:
+    spec = network.readout
+    readouts = [p.name for p in network.populations if p.neuron.kind == "readout"]
+    if readouts != [spec.population]:
+        yield f"readout: expected exactly one readout population, {spec.population!r}, found {readouts}"
+        return
+    if len(spec.bias) != populations[spec.population].size or spec.divisor < 1:
+        outputs = populations[spec.population].size
+        yield f"readout: expected {outputs} biases and a divisor >= 1, found {len(spec.bias)} and {spec.divisor}"
+    if not (isfinite(spec.scale) and spec.scale > 0 and all(map(isfinite, spec.bias))):
+        yield f"readout: expected a positive scale and finite biases, found scale {spec.scale}"
+
+
+def _grid(p: Population) -> Grid:
+    return p.height, p.width, p.channels
+
+
+def _equal(what: str, expected: object, found: object) -> Iterator[str]:
+    if expected != found:
+        yield f"expected {what} {expected}, found {found}"
