@@ -25,9 +25,7 @@ def balance(network: Network, max_delay: int) -> Network:
     populations = [replace(p, depth=depth[p.name]) for p in network.populations] + list(relays.values())
     links = [_relay_link(network, source, hop, relays, depth, max_delay) for source, hop in relays]
     order = sorted(range(len(populations)), key=lambda i: (populations[i].depth, i))
-    return replace(
-        network, populations=tuple(populations[i] for i in order), projections=(*projections, *links)
-    )
+    return replace(network, populations=tuple(populations[i] for i in order), projections=(*projections, *links))
 
 
 def depths(network: Network) -> dict[str, int]:
@@ -37,9 +35,7 @@ def depths(network: Network) -> dict[str, int]:
     edges.add_edges_from((s.population, p.target) for p in network.projections for s in p.sources)
     if not nx.is_directed_acyclic_graph(edges):
         loop = " -> ".join(a for a, _ in nx.find_cycle(edges))
-        raise UnsupportedError(
-            f"recurrent connection {loop}: loops are not lowered yet; unroll the model over time"
-        )
+        raise UnsupportedError(f"recurrent connection {loop}: loops are not lowered yet; unroll the model over time")
     depth: dict[str, int] = {}
     for name in nx.topological_sort(edges):
         depth[name] = max((depth[before] + 1 for before in edges.predecessors(name)), default=0)

@@ -100,9 +100,7 @@ class _Lowering:
         for part in parts:
             assert isinstance(part, Spikes)
             if part.grid != first.grid or not np.array_equal(part.index, first.index):
-                raise UnsupportedError(
-                    f"node {node.name!r}: its inputs differ in layout and cannot share axons"
-                )
+                raise UnsupportedError(f"node {node.name!r}: its inputs differ in layout and cannot share axons")
             sources.extend(part.sources)
         return Spikes(tuple(sources), first.grid, first.index)
 
@@ -208,11 +206,7 @@ def lower_attention(state: _Lowering, node: Node) -> Value:
     parts = [state.values[name] for name in node.inputs]
     sources = []
     for name, part in zip(node.inputs, parts, strict=True):
-        if (
-            not isinstance(part, Spikes)
-            or len(part.sources) != 1
-            or state.populations[part.sources[0]].high != 1
-        ):
+        if not isinstance(part, Spikes) or len(part.sources) != 1 or state.populations[part.sources[0]].high != 1:
             raise UnsupportedError(
                 f"attention {node.name!r}: operand {name!r} must be the spikes of one binary neuron layer"
             )
@@ -222,9 +216,7 @@ def lower_attention(state: _Lowering, node: Node) -> Value:
         sources.append(Source(part.sources[0]))
     first = parts[0]
     assert isinstance(first, Spikes)
-    name = state.add_population(
-        node.name, first.grid, Neuron(kind="product"), node.name, high=state.interval(node)[1]
-    )
+    name = state.add_population(node.name, first.grid, Neuron(kind="product"), node.name, high=state.interval(node)[1])
     state.projections.append(
         Product(name=f"{name}.product", sources=tuple(sources), target=name, origin=node.name, heads=op.heads)
     )
@@ -238,10 +230,7 @@ def lower_add(state: _Lowering, node: Node) -> Value:
         return state.spikes(node)
     first = parts[0]
     if not all(
-        isinstance(p, Current)
-        and not p.encoded
-        and p.grid == first.grid
-        and np.array_equal(p.index, first.index)
+        isinstance(p, Current) and not p.encoded and p.grid == first.grid and np.array_equal(p.index, first.index)
         for p in parts
     ):
         raise UnsupportedError(
@@ -279,9 +268,7 @@ def lower_neuron(state: _Lowering, node: Node) -> Value:
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, NeuronOp)
     if isinstance(value, Spikes):  # attention products and relays: one-to-one
-        low, high = (
-            int(b) for b in (state.graph.types[node.inputs[0]].low, state.graph.types[node.inputs[0]].high)
-        )
+        low, high = (int(b) for b in (state.graph.types[node.inputs[0]].low, state.graph.types[node.inputs[0]].high))
         make = partial(Pool, **origin(node, value))
         value = Current((make,), value.grid, value.index, None, low, high)
     if isinstance(value, Levels):
@@ -328,9 +315,7 @@ def lower_readout(state: _Lowering, node: Node) -> Value:
     if per_position:
         order = flat[0] % grid.channels
         if not np.array_equal(flat, flat[:, :1] // grid.channels * grid.channels + order):
-            raise UnsupportedError(
-                f"readout {node.name!r}: its positions are not those of the neurons before it"
-            )
+            raise UnsupportedError(f"readout {node.name!r}: its positions are not those of the neurons before it")
         weight = np.empty_like(op.weight.T)
         weight[order] = op.weight.T
     else:
@@ -340,9 +325,7 @@ def lower_readout(state: _Lowering, node: Node) -> Value:
     step = int(max(np.maximum(op.weight, 0).sum(1).max(), -np.minimum(op.weight, 0).sum(1).min()))
     shift = state.weights.shift_low
     top = ((1 << (state.rules.membrane_bits - 1)) - 1) >> shift
-    blocks = (
-        split_blocks(grid, step * high * state.graph.timesteps, top, node.name) if per_position else (1, 1)
-    )
+    blocks = split_blocks(grid, step * high * state.graph.timesteps, top, node.name) if per_position else (1, 1)
     target = state.add_population(node.name, Grid(*blocks, outputs), Neuron(kind="readout"), node.name)
     make: partial[Projection]
     if per_position:
@@ -352,9 +335,7 @@ def lower_readout(state: _Lowering, node: Node) -> Value:
         make = partial(Conv, **origin(node, spikes), weight=kernel)
     state.projections.append(make(target=target, shift=shift))
     bias = tuple(float(b) for b in op.bias) if op.bias is not None else (0.0,) * outputs
-    state.readout = ReadoutSpec(
-        population=target, scale=op.scale / (1 << shift), divisor=op.divisor, bias=bias
-    )
+    state.readout = ReadoutSpec(population=target, scale=op.scale / (1 << shift), divisor=op.divisor, bias=bias)
     return Spikes((target,), Grid(*blocks, outputs), np.arange(outputs))
 
 

@@ -1,0 +1,208 @@
+"""Mapped network -> program tables: tiles, ports (axon tables), synapse blocks, routes and resource use of every core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.mapping.demand import (
+    Ints,
+    channel_groups,
+    list_words,
+    payload_bits,
+    source_channels,
+    source_of,
+    windows,
+)
+from compiler.mapping.tile import Tiling
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.network import Network
+from neurochip.network.projections import Bias, Conv, Encoder, Pool, Projection, Source
+from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE, Table, uses_axons
+
+BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tables:
+    """Program tables before cores have a place: ``tiles.core`` and ``ports.core`` number cores from 0."""
+
+    tiles: Table
+    ports: Table
+    synapses: Table
+    routes: Table
+    use: Table
+
+
+def emit_tables(
+    network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints], n_cores: int, chip: ChipSpec, bits: int
+) -> Tables:
+    """All tables; ``core_of`` holds the core of every tile of each population."""
+    tiles, first = tile_table(network, tilings, core_of)
+    bundles = tuple(dict.fromkeys(p.sources for p in network.projections if uses_axons(p)))
+    ports, synapses = port_table(network, tiles, first, bundles)
+    routes = route_table(network, tilings, first, bundles, ports)
+    use = core_use(network, tiles, ports, synapses, routes, bundles, n_cores, chip, bits)
+    return Tables(tiles=tiles, ports=ports, synapses=synapses, routes=routes, use=use)
+
+
+def tile_table(network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints]) -> tuple[Table, dict[str, int]]:
+    """The tile table, populations in network order, and the first tile of each population."""
+    parts, first, count = [], {}, 0
+    for number, population in enumerate(network.populations):
+        boxes = tilings[population.name].boxes()
+        part = np.zeros(len(boxes), TILES)
+        part["population"], part["core"] = number, core_of[population.name]
+        for column, name in enumerate(BOX):
+            part[name] = boxes[:, column]
+        first[population.name], count = count, count + len(boxes)
+        parts.append(part)
+    return np.concatenate(parts), first
+
+
+def port_table(
+    network: Network, tiles: Table, first: dict[str, int], bundles: tuple[tuple[Source, ...], ...]
+) -> tuple[Table, Table]:
+    """Ports (equal ones of a core merged) and synapse blocks."""
+    bundle_of = {bundle: i for i, bundle in enumerate(bundles)}
+    rows, blocks = [], []
+    for number, projection in enumerate(network.projections):
+        target = network.by_name[projection.target]
+        mine = np.arange(
+            first[target.name], first[target.name] + (tiles["population"] == network.populations.index(target)).sum()
+        )
+        block = np.zeros(len(mine), SYNAPSES)
+        block["projection"], block["tile"], block["port"] = number, mine, -1
+        blocks.append(block)
+        if not uses_axons(projection):
+            continue
+        source = source_of(network, projection)
+        assert source is not None
+        mine_tiles = tiles[mine]
+        row_window, column_window = windows(projection, source, target)
+        y0, y1 = row_window.inputs(mine_tiles["y0"].astype(np.int64), mine_tiles["y1"].astype(np.int64))
+        x0, x1 = column_window.inputs(mine_tiles["x0"].astype(np.int64), mine_tiles["x1"].astype(np.int64))
+        c0, c1 = source_channels(
+            projection, source, target, mine_tiles["c0"].astype(np.int64), mine_tiles["c1"].astype(np.int64)
+        )
+        bundle = np.full(len(mine), bundle_of[projection.sources])
+        rows.append(np.stack([mine_tiles["core"], bundle, y0, y1, x0, x1, c0, c1], axis=1).astype(np.int64))
+    distinct, inverse = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
+    ports = np.zeros(len(distinct), PORTS)
+    for column, name in enumerate(PORTS.names or ()):
+        ports[name] = distinct[:, column]
+    start = 0
+    for block, projection in zip(blocks, network.projections, strict=True):
+        if uses_axons(projection):
+            block["port"] = inverse.ravel()[start : start + len(block)]
+            start += len(block)
+    return ports, np.concatenate(blocks)
+
+
+def route_table(
+    network: Network,
+    tilings: dict[str, Tiling],
+    first: dict[str, int],
+    bundles: tuple[tuple[Source, ...], ...],
+    ports: Table,
+) -> Table:
+    """One route for every source tile that intersects a port, per source of the port's bundle."""
+    parts = []
+    for number, bundle in enumerate(bundles):
+        mine = np.flatnonzero(ports["bundle"] == number)
+        box = ports[mine]
+        for source in bundle:
+            tiling = tilings[source.population]
+            port, tile = intersecting(box, tiling)
+            part = np.zeros(len(port), ROUTES)
+            part["source_tile"], part["port"], part["delay"] = first[source.population] + tile, mine[port], source.delay
+            parts.append(part)
+    return np.concatenate(parts)
+
+
+def intersecting(box: Table, tiling: Tiling) -> tuple[Ints, Ints]:
+    """All (row of ``box``, tile) pairs that intersect, by arithmetic on the regular tiling."""
+    spans = [
+        (box[f"{axis}0"] // size, -(-box[f"{axis}1"] // size)) for axis, size in zip("yxc", tiling.shape, strict=True)
+    ]
+    (i0, i1), (j0, j1), (k0, k1) = ((a.astype(np.int64), b.astype(np.int64)) for a, b in spans)
+    rows, columns, channels = i1 - i0, j1 - j0, k1 - k0
+    count = rows * columns * channels
+    row = np.repeat(np.arange(len(box)), count)
+    offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    k = offset % channels[row]
+    j = offset // channels[row] % columns[row]
+    i = offset // (channels[row] * columns[row])
+    _, n_columns, n_channels = tiling.counts
+    return row, ((i0[row] + i) * n_columns + j0[row] + j) * n_channels + k0[row] + k
+
+
+def core_use(
+    network: Network,
+    tiles: Table,
+    ports: Table,
+    synapses: Table,
+    routes: Table,
+    bundles: tuple[tuple[Source, ...], ...],
+    n_cores: int,
+    chip: ChipSpec,
+    bits: int,
+) -> Table:
+    """Resources of every core: shared ports and shared weight lists count once."""
+    use = np.zeros(n_cores, USE)
+    positions = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"])
+    add_at(use["neurons"], tiles["core"], positions * (tiles["c1"] - tiles["c0"]))
+    bundle_bits = np.array([max(payload_bits(network.by_name[s.population]) for s in b) for b in bundles], np.int64)
+    axons = (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"]) * bundle_bits[ports["bundle"]]
+    if not chip.weight_sharing:
+        axons = axons * (ports["c1"] - ports["c0"])
+    add_at(use["input_axons"], ports["core"], axons)
+    add_at(use["output_axons"], tiles["core"][routes["source_tile"]], route_neurons(tiles, ports, routes))
+    for number, projection in enumerate(network.projections):
+        mine = synapses[synapses["projection"] == number]
+        block = tiles[mine["tile"]]
+        if isinstance(projection, Bias):
+            add_at(use["input_axons"], block["core"], len(projection.shifts) * positions[mine["tile"]])
+        slices = np.unique(np.stack([block["core"], block["c0"], block["c1"]], axis=1), axis=0)
+        add_at(
+            use["synapse_words"], slices[:, 0], block_words(network, projection, slices[:, 1], slices[:, 2], chip, bits)
+        )
+    return use
+
+
+def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, chip: ChipSpec, bits: int) -> Ints:
+    """Synapse-memory words of the blocks that feed target channels [c0, c1)."""
+    c0, c1 = c0.astype(np.int64), c1.astype(np.int64)
+    width = c1 - c0
+    if isinstance(projection, Encoder) or projection.kind == "product":
+        return np.zeros_like(width)
+    if isinstance(projection, Bias):
+        return len(projection.shifts) * list_words(width, False, chip, bits)
+    source, target = source_of(network, projection), network.by_name[projection.target]
+    assert source is not None
+    if isinstance(projection, Pool):
+        return width * list_words(np.full_like(width, projection.kernel[0] * projection.kernel[1]), True, chip, bits)
+    first, last = source_channels(projection, source, target, c0, c1)
+    if isinstance(projection, Conv):
+        kh, kw = projection.weight.shape[:2]
+        per_list = np.minimum(width, target.channels // channel_groups(projection, source, target))
+        return (last - first) * list_words(kh * kw * per_list, True, chip, bits)
+    return (last - first) * list_words(width, False, chip, bits)
+
+
+def route_neurons(tiles: Table, ports: Table, routes: Table) -> Ints:
+    """Neurons of the source tile inside the port, for every route: its output axons."""
+    tile, port = tiles[routes["source_tile"]], ports[routes["port"]]
+    total = np.ones(len(routes), np.int64)
+    for axis in "yxc":
+        low = np.maximum(tile[f"{axis}0"], port[f"{axis}0"])
+        high = np.minimum(tile[f"{axis}1"], port[f"{axis}1"])
+        total *= high - low
+    return total
+
+
+def add_at(target: NDArray[np.int32], index: NDArray[np.integer], amount: NDArray[np.integer]) -> None:
+    """``target[index] += amount`` with repeated indices."""
+    target += np.bincount(index, weights=amount, minlength=len(target)).astype(target.dtype)

@@ -1,0 +1,143 @@
+"""What a tile asks of a core: neurons, input axons, synapse memory, output axons. One rule per kind of projection.
+
+All figures are arrays over candidate tile shapes (th, tw, tc) = rows, columns, channels, so that a search is vectorised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Receptive field along one axis: output o reads inputs o * stride - padding ... + kernel - 1, within 0..size - 1."""
+
+    kernel: int
+    stride: int
+    padding: int
+    size: int
+
+    def span(self, length: Ints) -> Ints:
+        """Largest number of inputs that ``length`` neighbouring outputs read."""
+        return np.minimum((length - 1) * self.stride + self.kernel, self.size)
+
+    def inputs(self, start: Ints, stop: Ints) -> tuple[Ints, Ints]:
+        """Input range [begin, end) read by outputs [start, stop)."""
+        begin = np.clip(start * self.stride - self.padding, 0, self.size)
+        end = np.clip((stop - 1) * self.stride - self.padding + self.kernel, 0, self.size)
+        return begin, np.maximum(end, begin)
+
+
+def windows(projection: Projection, source: Population, target: Population) -> tuple[Window, Window]:
+    """Receptive field of ``projection`` along rows and columns."""
+    if isinstance(projection, Conv):
+        kernel, stride, padding = projection.weight.shape[:2], projection.stride, projection.padding
+    elif isinstance(projection, Pool):
+        kernel, stride, padding = projection.kernel, projection.stride, projection.padding
+    elif isinstance(projection, Gather):
+        kernel = stride = (source.height // target.height, source.width // target.width)
+        padding = (0, 0)
+    elif isinstance(projection, Product):
+        kernel = stride = (source.height, source.width)
+        padding = (0, 0)
+    else:
+        kernel = stride = (1, 1)
+        padding = (0, 0)
+    return (
+        Window(kernel[0], stride[0], padding[0], source.height),
+        Window(kernel[1], stride[1], padding[1], source.width),
+    )
+
+
+def channel_groups(projection: Projection, source: Population, target: Population) -> int:
+    """How many separate blocks of channels a projection couples: 1 = all to all, channels = channel by channel."""
+    if isinstance(projection, Pool):
+        return target.channels
+    if isinstance(projection, Conv):
+        return projection.groups
+    if isinstance(projection, Product):
+        return projection.heads
+    return 1
+
+
+def source_channels(
+    projection: Projection, source: Population, target: Population, c0: Ints, c1: Ints
+) -> tuple[Ints, Ints]:
+    """Channel range of the source that feeds target channels [c0, c1)."""
+    groups = channel_groups(projection, source, target)
+    per_in, per_out = source.channels // groups, target.channels // groups
+    return c0 // per_out * per_in, -(-c1 // per_out) * per_in
+
+
+def payload_bits(population: Population) -> int:
+    """Axons a position's payload takes where a spike is one bit: a product's integer is sent as its binary digits."""
+    return population.high.bit_length() if population.neuron.kind == "product" else 1
+
+
+def input_axons(
+    projection: Projection, source: Population | None, target: Population, th: Ints, tw: Ints, tc: Ints, chip: ChipSpec
+) -> Ints:
+    """Axon-table entries of a tile for one projection."""
+    if isinstance(projection, Encoder):
+        return np.zeros_like(th * tw * tc)
+    if isinstance(projection, Bias):
+        return len(projection.shifts) * th * tw + 0 * tc
+    assert source is not None
+    rows, columns = windows(projection, source, target)
+    positions = rows.span(th) * columns.span(tw) * payload_bits(source)
+    if chip.weight_sharing:
+        return positions + 0 * tc
+    groups = channel_groups(projection, source, target)
+    per_in, per_out = source.channels // groups, target.channels // groups
+    touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, groups) if per_out > 1 else tc
+    return positions * touched * per_in
+
+
+def synapse_words(
+    projection: Projection, source: Population | None, target: Population, tc: Ints, chip: ChipSpec, bits: int
+) -> Ints:
+    """Synapse-memory words of a tile for one projection: one list per source channel, shared by its positions."""
+
+    def lists(count: Ints | int, synapses: Ints | int, indexed: bool) -> Ints:
+        return np.asarray(count * list_words(np.asarray(synapses), indexed, chip, bits) + 0 * tc)
+
+    if isinstance(projection, Encoder):
+        return np.zeros_like(tc)
+    if isinstance(projection, Bias):
+        return lists(len(projection.shifts), tc, indexed=False)
+    assert source is not None
+    if isinstance(projection, Pool):
+        return lists(tc, projection.kernel[0] * projection.kernel[1], indexed=True)
+    if isinstance(projection, Conv):
+        kh, kw, per_in, _ = projection.weight.shape
+        per_out = target.channels // projection.groups
+        if projection.groups == 1:
+            return lists(per_in, kh * kw * tc, indexed=True)
+        touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, projection.groups) if per_out > 1 else tc
+        return lists(touched * per_in, kh * kw * np.minimum(tc, per_out), indexed=True)
+    assert isinstance(projection, Dense | Gather)
+    return lists(source.channels, tc, indexed=False)
+
+
+def list_words(synapses: Ints, indexed: bool, chip: ChipSpec, bits: int) -> Ints:
+    """Words of one list of ``synapses``, stored in blocks with a header each (``neurochip.chip.sections.SynapseMemory``)."""
+    limits = chip.limits
+    width = chip.weight_format(bits).stored_bits + limits.delay_bits + limits.tag_bits
+    width += limits.index_bits if indexed else 0
+    whole, rest = np.divmod(synapses, limits.block_synapses)
+    full = -(-(limits.header_bits + limits.block_synapses * width) // limits.word_bits)
+    return np.asarray(whole * full + np.where(rest > 0, -(-(limits.header_bits + rest * width) // limits.word_bits), 0))
+
+
+def source_of(network: Network, projection: Projection) -> Population | None:
+    """First source population (all sources of a projection have one shape); None for encoders and biases."""
+    return network.by_name[projection.sources[0].population] if projection.sources else None

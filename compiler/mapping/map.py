@@ -1,0 +1,138 @@
+"""Mapping: Network + chip -> Program. Tile, pack, emit the tables, place the cores."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+
+import numpy as np
+
+from compiler.emit import Tables, emit_tables, route_neurons
+from compiler.mapping.demand import Ints, payload_bits
+from compiler.mapping.pack import lower_bound, pack
+from compiler.mapping.place import Slots, Traffic, compare, place
+from compiler.mapping.tile import Tiling, tile_network
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import CapacityError, UnsupportedError
+from neurochip.network.network import Network
+from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, Layer, Origin, Program, Table
+
+
+def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...]) -> Program:
+    """Map ``network`` onto as many chips as it needs.
+
+    Raises ``CapacityError`` (with the limit, the excess and the layer) or ``UnsupportedError``.
+    """
+    tilings = tile_network(network, chip, origin.weight_bits)
+    on_cores = [tilings[p.name] for p in network.populations if p.neuron.kind in ("lif", "readout")]
+    packed = pack(on_cores, chip)
+    n_cores = int(packed.max()) + 1
+    core_of, start = {}, 0
+    for tiling in on_cores:
+        core_of[tiling.population.name] = packed[start : start + tiling.n_tiles]
+        start += tiling.n_tiles
+    n_chips = -(-n_cores // chip.cores_per_chip)
+    extras = fixed_cores(network, tilings, core_of, n_cores, n_chips, chip)
+    tables = emit_tables(network, tilings, core_of, n_cores + len(extras), chip, origin.weight_bits)
+    cores, costs = placed(network, tables, n_cores, extras, n_chips, chip, origin)
+    return Program(
+        network=network,
+        chip=chip,
+        origin=origin,
+        cores=cores,
+        tiles=tables.tiles,
+        ports=tables.ports,
+        synapses=tables.synapses,
+        routes=tables.routes,
+        use=tables.use,
+        layers=layers,
+        placement_costs=costs,
+        lower_bound_cores=lower_bound(on_cores, chip),
+    )
+
+
+def board(n_chips: int, chip: ChipSpec) -> tuple[int, int]:
+    """(columns, rows) of the smallest near-square block of chips that holds ``n_chips``."""
+    columns = min(chip.chip_columns, max(ceil(sqrt(n_chips)), ceil(n_chips / chip.chip_rows)))
+    rows = ceil(n_chips / columns)
+    if rows > chip.chip_rows:
+        raise CapacityError(
+            f"the model needs {n_chips} chips, a {chip.name!r} board has {chip.chip_columns} x {chip.chip_rows}"
+        )
+    return columns, rows
+
+
+def chip_origins(n_chips: int, chip: ChipSpec) -> Ints:
+    """(n_chips, 2): router coordinates of each chip's first router in the mesh of all chips."""
+    columns, _ = board(n_chips, chip)
+    number = np.arange(n_chips)
+    return np.stack([number % columns * chip.mesh_columns, number // columns * chip.mesh_rows], axis=1)
+
+
+def fixed_cores(
+    network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints], n_cores: int, n_chips: int, chip: ChipSpec
+) -> Table:
+    """Processors and the host: rows of the core table behind the neuro-cores; fills ``core_of`` for their populations."""
+    extras: list[tuple[int, int, int, int, int]] = []
+    origins = chip_origins(n_chips, chip)
+    products = [p for p in network.populations if p.neuron.kind == "product"]
+    if products and not chip.processors:
+        raise UnsupportedError(
+            f"layer {products[0].origin!r}: attention by processor needs an embedded processor, {chip.name!r} has none"
+        )
+    if products:
+        for number, (x, y) in enumerate(origins):
+            extras += [
+                (PROCESSOR, number, x + px, y + py, chip.cores_per_router + slot)
+                for slot, (px, py) in enumerate(chip.processors)
+            ]
+    for i, population in enumerate(products):
+        heads = np.arange(tilings[population.name].n_tiles)
+        on_chip = i * n_chips // len(products)
+        core_of[population.name] = n_cores + on_chip * len(chip.processors) + (i + heads) % len(chip.processors)
+    sources = [p for p in network.populations if p.neuron.kind == "source"]
+    for population in sources:
+        core_of[population.name] = np.array([n_cores + len(extras)])
+    if sources:
+        extras.append((HOST, 0, 0, 0, chip.cores_per_router + len(chip.processors)))
+    return np.array(extras, dtype=CORES)
+
+
+def placed(
+    network: Network, tables: Tables, n_cores: int, extras: Table, n_chips: int, chip: ChipSpec, origin: Origin
+) -> tuple[Table, dict[str, float]]:
+    """Core table with coordinates, and the estimated cost of row-major, random, Hilbert and the chosen placement."""
+    flows = route_neurons(tables.tiles, tables.ports, tables.routes)
+    bits = np.array([payload_bits(p) for p in network.populations], np.int64)
+    flows = flows * bits[tables.tiles["population"][tables.routes["source_tile"]]]
+    source = tables.tiles["core"][tables.routes["source_tile"]]
+    target = tables.ports["core"][tables.routes["port"]]
+    traffic = Traffic(n_cores + len(extras), source, target, flows)
+    slots, table = slot_table(n_chips, chip)
+    fixed = {n_cores + i: (int(row["x"]), int(row["y"])) for i, row in enumerate(extras)}
+    chosen = place(traffic, slots, origin.placement, origin.seed, fixed=fixed)
+    cores = np.zeros(n_cores + len(extras), CORES)
+    cores[:n_cores] = table[chosen.slot[:n_cores]]
+    cores[n_cores:] = extras
+    costs = compare(traffic, slots, origin.seed, fixed=fixed)
+    return cores, {**costs, origin.placement: float(chosen.cost)}
+
+
+def slot_table(n_chips: int, chip: ChipSpec) -> tuple[Slots, Table]:
+    """Every core slot of ``n_chips`` chips, chip by chip, router by router, row by row."""
+    per_router = chip.cores_per_router
+    number = np.arange(n_chips * chip.cores_per_chip)
+    chips, inside = np.divmod(number, chip.cores_per_chip)
+    router, slot = np.divmod(inside, per_router)
+    origins = chip_origins(n_chips, chip)
+    table = np.zeros(len(number), CORES)
+    table["kind"], table["chip"], table["slot"] = NEURON_CORE, chips, slot
+    table["x"] = origins[chips, 0] + router % chip.mesh_columns
+    table["y"] = origins[chips, 1] + router // chip.mesh_columns
+    crossing = crossing_hops(chip)
+    return Slots(table["x"].copy(), table["y"].copy(), chip.mesh_columns, chip.mesh_rows, crossing), table
+
+
+def crossing_hops(chip: ChipSpec) -> float:
+    """Price of a chip border in hops: how much longer a packet takes over it than over an inner link."""
+    noc = chip.costs().noc
+    return max(1.0, noc.chip_link_latency_ns / max(noc.hop_x_ns, 1e-9))

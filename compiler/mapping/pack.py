@@ -1,0 +1,51 @@
+"""Packing: tiles -> cores. Big tiles take a core each; small ones share, near their layer."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.mapping.tile import RESOURCES, Tiling
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import CapacityError
+
+WINDOW = 256
+"""A small tile looks for room in this many of the latest cores, so that neighbours stay layer by layer."""
+
+
+def pack(tilings: list[Tiling], chip: ChipSpec) -> NDArray[np.int64]:
+    """Core number of every tile, tiles in the order of ``tilings`` and their boxes; cores numbered from 0.
+
+    Raises ``CapacityError`` if the chip's largest system has too few cores.
+    """
+    limits = np.array([getattr(chip.limits, name) for name in RESOURCES], np.int64)
+    free = np.empty((sum(t.n_tiles for t in tilings), len(RESOURCES)), np.int64)
+    assigned, used = [], 0
+    for tiling in tilings:
+        need = np.array([tiling.demand[name] for name in RESOURCES], np.int64)
+        for _ in range(tiling.n_tiles):
+            start = max(0, used - WINDOW)
+            room = np.flatnonzero((free[start:used] >= need).all(axis=1))
+            if len(room):
+                core = start + int(room[0])
+            else:
+                core, used = used, used + 1
+                free[core] = limits
+            free[core] -= need
+            assigned.append(core)
+    available = chip.max_chips * chip.cores_per_chip
+    if used > available:
+        largest = max(tilings, key=lambda t: t.n_tiles)
+        raise CapacityError(
+            f"the model needs {used} cores, the largest {chip.name!r} system has {available} ({chip.max_chips} chips of "
+            f"{chip.cores_per_chip}): {used - available} too many; layer {largest.population.origin!r} alone takes "
+            f"{largest.n_tiles} tiles. Use fewer --weight-bits, a smaller model, or a chip with larger cores"
+        )
+    return np.array(assigned, np.int64)
+
+
+def lower_bound(tilings: list[Tiling], chip: ChipSpec) -> int:
+    """Cores that the tightest resource alone would need, were every core filled to the brim."""
+    totals = {name: sum(t.demand[name] * t.n_tiles for t in tilings) for name in RESOURCES}
+    totals["neurons"] = sum(t.population.size for t in tilings)
+    return max(1, *(-(-totals[name] // getattr(chip.limits, name)) for name in RESOURCES))

@@ -1,0 +1,239 @@
+"""Tiling: cut every population into equal boxes of positions and channels that each fit a core.
+
+Shapes are searched over all splits of rows, columns and channels: fewest cores first (small tiles may share one), then
+the axon traffic that a split causes at its sources. Consumers are cut before their sources, because how often a consumer
+repeats a source decides how many output axons a neuron of the source needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.mapping.demand import Ints, Window, input_axons, source_channels, source_of, synapse_words, windows
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import CapacityError
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Projection
+from neurochip.program.image import uses_axons
+
+RESOURCES = ("neurons", "input_axons", "output_axons", "synapse_words")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """The boxes of one population: tile (i, j, k) holds rows i*th.., columns j*tw.., channels k*tc...
+
+    Attributes:
+        shape: (th, tw, tc); counts: number of tiles along each axis.
+        demand: resource -> units taken by the largest tile; a bound, as sharing of axons on a core only lowers it.
+    """
+
+    population: Population
+    shape: tuple[int, int, int]
+    demand: dict[str, int]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        p = self.population
+        th, tw, tc = self.shape
+        return -(-p.height // th), -(-p.width // tw), -(-p.channels // tc)
+
+    @property
+    def n_tiles(self) -> int:
+        a, b, c = self.counts
+        return a * b * c
+
+    def boxes(self) -> NDArray[np.int64]:
+        """(n_tiles, 6): y0, y1, x0, x1, c0, c1 in row-major order, channels last."""
+        p, (th, tw, tc) = self.population, self.shape
+        i, j, k = (a.ravel() for a in np.indices(self.counts))
+        return np.stack(
+            [i * th, np.minimum((i + 1) * th, p.height), j * tw, np.minimum((j + 1) * tw, p.width),
+             k * tc, np.minimum((k + 1) * tc, p.channels)], axis=1,
+        )  # fmt: skip
+
+
+def tile_network(network: Network, chip: ChipSpec, bits: int) -> dict[str, Tiling]:
+    """A tiling for every population that lives on neuro-cores; products and sources are left to ``emit``.
+
+    Raises ``CapacityError`` when not even a single neuron of a population fits a core.
+    """
+    readers: dict[str, list[Projection]] = {p.name: [] for p in network.populations}
+    for projection in network.projections:
+        for source in dict.fromkeys(projection.sources):
+            readers[source.population].append(projection)
+    tilings: dict[str, Tiling] = {}
+    for population in sorted(network.populations, key=lambda p: -p.depth):
+        if population.neuron.kind == "product":
+            tilings[population.name] = head_tiling(network, population)
+        elif population.neuron.kind == "source":
+            whole = (population.height, population.width, population.channels)
+            tilings[population.name] = Tiling(population=population, shape=whole, demand={})
+        else:
+            tilings[population.name] = search(network, population, readers[population.name], tilings, chip, bits)
+    return tilings
+
+
+def head_tiling(network: Network, population: Population) -> Tiling:
+    """One tile a head: attention products are computed head by head on a processor or attention unit."""
+    (projection,) = network.incoming[population.name]
+    heads = getattr(projection, "heads", 1)
+    return Tiling(
+        population=population, shape=(population.height, population.width, population.channels // heads), demand={}
+    )
+
+
+def search(
+    network: Network,
+    population: Population,
+    readers: list[Projection],
+    tilings: dict[str, Tiling],
+    chip: ChipSpec,
+    bits: int,
+) -> Tiling:
+    """The best tile shape of one population."""
+    th, tw, tc = candidates(population)
+    demand = demands(network, population, readers, tilings, chip, bits, (th, tw, tc))
+    limits = {name: getattr(chip.limits, name) for name in RESOURCES}
+    fits = np.all([demand[name] <= limits[name] for name in RESOURCES], axis=0)
+    fan_out = chip.limits.fan_out_per_neuron
+    if fan_out is not None:
+        fits &= demand["output_axons"] <= fan_out * demand["neurons"]
+    if not fits.any():
+        raise CapacityError(_does_not_fit(population, {n: int(demand[n].min()) for n in RESOURCES}, limits, chip))
+    tiles = -(-population.height // th) * -(-population.width // tw) * -(-population.channels // tc)
+    share = np.max([demand[name] / limits[name] for name in RESOURCES], axis=0)
+    cores = tiles / np.floor(1 / np.clip(share, 1e-9, 1))
+    traffic = source_traffic(network, population, (th, tw, tc))
+    score = np.where(fits, cores + traffic / limits["output_axons"], np.inf)
+    best = int(np.lexsort((traffic, np.round(score, 9)))[0])
+    return Tiling(
+        population=population,
+        shape=(int(th[best]), int(tw[best]), int(tc[best])),
+        demand={name: int(demand[name][best]) for name in RESOURCES},
+    )
+
+
+def candidates(population: Population) -> tuple[Ints, Ints, Ints]:
+    """All (th, tw, tc) worth trying: sizes that split an axis into 1, 2, 3, ... nearly equal parts."""
+
+    def sizes(length: int) -> Ints:
+        return np.unique(-(-length // np.arange(1, length + 1)))
+
+    grids = np.meshgrid(sizes(population.height), sizes(population.width), sizes(population.channels), indexing="ij")
+    th, tw, tc = (g.ravel().astype(np.int64) for g in grids)
+    return th, tw, tc
+
+
+def demands(
+    network: Network,
+    population: Population,
+    readers: list[Projection],
+    tilings: dict[str, Tiling],
+    chip: ChipSpec,
+    bits: int,
+    shape: tuple[Ints, Ints, Ints],
+) -> dict[str, Ints]:
+    """Resource -> units a tile of each candidate shape takes."""
+    th, tw, tc = shape
+    axons, words = np.zeros_like(th), np.zeros_like(th)
+    for projection in network.incoming[population.name]:
+        source = source_of(network, projection)
+        axons = axons + input_axons(projection, source, population, th, tw, tc, chip)
+        words = words + synapse_words(projection, source, population, tc, chip, bits)
+    outputs = np.zeros_like(th)
+    for projection in readers:
+        rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
+        times = sum(s.population == population.name for s in projection.sources)
+        outputs = outputs + times * worst_block(rows, th) * worst_block(columns, tw) * worst_block(channels, tc)
+    return {"neurons": th * tw * tc, "input_axons": axons, "output_axons": outputs, "synapse_words": words}
+
+
+def coverage(network: Network, projection: Projection, source: Population, target: Tiling) -> tuple[Ints, Ints, Ints]:
+    """How many target tiles read each row, each column and each channel of ``source``."""
+    rows, columns = windows(projection, source, target.population)
+    th, tw, tc = target.shape
+    starts = [
+        np.arange(0, n, s) for n, s in zip((target.population.height, target.population.width), (th, tw), strict=True)
+    ]
+    stops = [np.minimum(b + s, n) for b, s, n in zip(starts, (th, tw), (target.population.height, target.population.width), strict=True)]  # fmt: skip
+    c0 = np.arange(0, target.population.channels, tc)
+    reads = source_channels(projection, source, target.population, c0, np.minimum(c0 + tc, target.population.channels))
+    return (
+        count_readers(*rows.inputs(starts[0], stops[0]), source.height),
+        count_readers(*columns.inputs(starts[1], stops[1]), source.width),
+        count_readers(*reads, source.channels),
+    )
+
+
+def count_readers(begin: Ints, end: Ints, size: int) -> Ints:
+    """How many of the ranges [begin, end) contain each of 0..size-1."""
+    steps = np.zeros(size + 1, np.int64)
+    np.add.at(steps, begin, 1)
+    np.add.at(steps, end, -1)
+    return np.cumsum(steps)[:size]
+
+
+def worst_block(weights: Ints, length: Ints) -> Ints:
+    """Largest sum of ``weights`` over the blocks [0, length), [length, 2 length), ..., for each ``length``."""
+    sums = np.concatenate([[0], np.cumsum(weights)])
+    size = len(weights)
+    worst = {int(n): int(max(sums[np.minimum(np.arange(0, size, n) + n, size)] - sums[np.arange(0, size, n)])) for n in np.unique(length)}  # fmt: skip
+    return np.array([worst[int(n)] for n in length], np.int64)
+
+
+def source_traffic(network: Network, population: Population, shape: tuple[Ints, Ints, Ints]) -> NDArray[np.float64]:
+    """Source neurons times the tiles each must reach: output axons that a shape asks of its sources."""
+    th, tw, tc = shape
+    total = np.zeros(len(th))
+    for projection in network.incoming[population.name]:
+        source = source_of(network, projection)
+        if source is None or not uses_axons(projection):
+            continue
+        rows, columns = windows(projection, source, population)
+        read = read_total(rows, th, population.height) * read_total(columns, tw, population.width)
+        total += len(projection.sources) * read * channel_total(projection, source, population, tc)
+    return total
+
+
+def read_total(window: Window, length: Ints, size: int) -> NDArray[np.float64]:
+    """Inputs along one axis read by all blocks of ``length`` outputs together."""
+    totals = {}
+    for n in np.unique(length):
+        start = np.arange(0, size, n)
+        begin, end = window.inputs(start, np.minimum(start + n, size))
+        totals[int(n)] = float((end - begin).sum())
+    return np.array([totals[int(n)] for n in length])
+
+
+def channel_total(projection: Projection, source: Population, target: Population, length: Ints) -> NDArray[np.float64]:
+    """Source channels read by all blocks of ``length`` target channels together."""
+    totals = {}
+    for n in np.unique(length):
+        start = np.arange(0, target.channels, n)
+        begin, end = source_channels(projection, source, target, start, np.minimum(start + n, target.channels))
+        totals[int(n)] = float((end - begin).sum())
+    return np.array([totals[int(n)] for n in length])
+
+
+def _does_not_fit(population: Population, least: dict[str, int], limits: dict[str, int], chip: ChipSpec) -> str:
+    over = {name: least[name] for name in RESOURCES if least[name] > limits[name]}
+    advice = {
+        "input_axons": "reduce the fan-in (smaller kernel, fewer inputs)",
+        "synapse_words": "quantise to fewer bits (--weight-bits) or reduce the fan-in",
+        "output_axons": "reduce the number of layers that read it, or choose a chip with more output axons",
+        "neurons": "choose another chip",
+    }
+    if not over:
+        return (
+            f"layer {population.origin!r} ({population.name}): no tile satisfies all limits of a core of {chip.name!r} "
+            f"at once (smallest demands {least}, limits {limits}); use fewer --weight-bits or another chip"
+        )
+    name, need = max(over.items(), key=lambda item: item[1] / limits[item[0]])
+    return (
+        f"layer {population.origin!r} ({population.name}): one neuron needs {need} {name.replace('_', ' ')}, "
+        f"a core of {chip.name!r} has {limits[name]} ({need / limits[name]:.2f} times too many); {advice[name]}"
+    )

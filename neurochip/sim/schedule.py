@@ -1,0 +1,262 @@
+"""Program -> schedule: the tables regrouped into what each population does in its tick. Computed once, before any input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.errors import ProgramError
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.program.image import Program, Table
+from neurochip.sim import kernels
+from neurochip.sim.kernels import Rules, Synapses, Window
+
+Kernel = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProjectionPlan:
+    """One projection: which kernel adds which rows in which boxes, and which core each accumulate belongs to.
+
+    Attributes:
+        boxes: (n, 12) int32, see ``kernels``; neighbouring channel slices of equal positions are one box.
+        tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
+        lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
+    """
+
+    projection: Projection
+    bundle: int
+    kernel: Kernel
+    window: Window
+    synapses: Synapses
+    boxes: NDArray[np.int32]
+    tiles: NDArray[np.int32]
+    lists: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PopulationPlan:
+    """One population: its update rules, tiles, incoming projections and outgoing routes.
+
+    Attributes:
+        slice_width: neurons of one position on one core.
+        tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
+        routes: (n, 7) int32 for ``kernels.route_packets``; route_source, route_target: core of each route.
+    """
+
+    population: Population
+    number: int
+    rules: Rules
+    slice_width: int
+    tiles: NDArray[np.int32]
+    incoming: tuple[ProjectionPlan, ...]
+    bias: Bias | None
+    encoder: Encoder | None
+    product: Product | None
+    routes: NDArray[np.int32]
+    route_source: NDArray[np.int64]
+    route_target: NDArray[np.int64]
+
+    @property
+    def n_slices(self) -> int:
+        """Channel slices of one position."""
+        return -(-self.population.channels // self.slice_width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Schedule:
+    """Everything the engine needs, in depth order."""
+
+    program: Program
+    populations: tuple[PopulationPlan, ...]
+    bundles: tuple[tuple[tuple[int, int], ...], ...]
+    """Per bundle: (population number, delay) of each source."""
+
+
+def make_schedule(program: Program) -> Schedule:
+    """Regroup the tables of ``program``. Raises ``ProgramError`` if they leave a neuron without a tile."""
+    network = program.network
+    number = {p.name: i for i, p in enumerate(network.populations)}
+    order = sorted(range(len(network.populations)), key=lambda i: (network.populations[i].depth, i))
+    tiles_of = _grouped(program.tiles["population"], len(network.populations))
+    blocks_of = _grouped(program.synapses["projection"], len(network.projections))
+    routes_of = _grouped(program.tiles["population"][program.routes["source_tile"]], len(network.populations))
+    plans = tuple(
+        _plan_population(program, i, tiles_of[i], routes_of[i], blocks_of) for i in order
+    )  # fmt: skip
+    bundles = tuple(tuple((number[s.population], s.delay) for s in bundle) for bundle in program.bundles)
+    return Schedule(program=program, populations=plans, bundles=bundles)
+
+
+def _grouped(keys: NDArray[np.int32], groups: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each key 0..groups-1."""
+    order = np.argsort(keys, kind="stable")
+    return np.split(order, np.searchsorted(keys[order], np.arange(1, groups)))
+
+
+def _plan_population(
+    program: Program,
+    number: int,
+    tiles: NDArray[np.int64],
+    routes: NDArray[np.int64],
+    blocks_of: list[NDArray[np.int64]],
+) -> PopulationPlan:
+    network = program.network
+    population = network.populations[number]
+    own = program.tiles[tiles]
+    sizes = (own["y1"] - own["y0"]) * (own["x1"] - own["x0"]) * (own["c1"] - own["c0"])
+    if sizes.sum() != population.size:
+        raise ProgramError(
+            f"population {population.name!r}: its tiles hold {sizes.sum()} neurons, expected {population.size}; recompile"
+        )
+    width = int((own["c1"] - own["c0"]).max())
+    incoming, bias, encoder, product = [], None, None, None
+    shift = _common_shift(network, population)
+    for i, projection in enumerate(network.projections):
+        if projection.target != population.name:
+            continue
+        if isinstance(projection, Bias):
+            bias = projection
+        elif isinstance(projection, Encoder):
+            encoder = projection
+        elif isinstance(projection, Product):
+            product = projection
+        else:
+            incoming.append(_plan_projection(program, projection, population, blocks_of[i], shift, width))
+    target_cores = program.ports["core"][program.routes["port"][routes]].astype(np.int64)
+    return PopulationPlan(
+        population=population,
+        number=number,
+        rules=update_rules(network, population, shift),
+        slice_width=width,
+        tiles=_tile_rows(own, width),
+        incoming=tuple(incoming),
+        bias=bias,
+        encoder=encoder,
+        product=product,
+        routes=_route_rows(program, program.routes[routes], width),
+        route_source=program.tiles["core"][program.routes["source_tile"][routes]].astype(np.int64),
+        route_target=target_cores,
+    )
+
+
+def _common_shift(network: Network, population: Population) -> int:
+    """Smallest shift of the projections that carry spikes into ``population``."""
+    shifts = [p.shift for p in network.incoming[population.name] if not isinstance(p, Bias | Encoder | Product)]
+    return min(shifts, default=0)
+
+
+def update_rules(network: Network, population: Population, shift: int) -> Rules:
+    """The chip's arithmetic and the population's registers as plain integers for the kernel."""
+    rules, neuron = network.arithmetic, population.neuron
+    return Rules(
+        keep=(1 << rules.decay_bits) - neuron.decay,
+        decay_bits=rules.decay_bits,
+        round_down=int(rules.leak_rounding == "down"),
+        threshold=neuron.threshold,
+        reset_by=neuron.threshold + neuron.threshold_offset if neuron.reset == "soft" else 0,
+        fires_ge=int(rules.fires == "ge"),
+        readout=int(neuron.kind == "readout"),
+        current_bits=rules.current_bits,
+        current_wraps=int(rules.current_overflow == "wrap"),
+        membrane_bits=rules.membrane_bits,
+        membrane_wraps=int(rules.membrane_overflow == "wrap"),
+        shift=shift,
+    )
+
+
+def _plan_projection(
+    program: Program, projection: Projection, target: Population, blocks: NDArray[np.int64], shift: int, width: int
+) -> ProjectionPlan:
+    network = program.network
+    source = network.by_name[projection.sources[0].population]
+    table = program.synapses[blocks]
+    tiles, ports = program.tiles[table["tile"]], program.ports[table["port"]]
+    kernel, weight, window, groups, lists = _geometry(projection, source, target)
+    scaled = weight.astype(np.int32) << (projection.shift - shift)
+    stored = weight if projection.shift == shift else scaled
+    slices = -(-target.channels // width)
+    synapses = Synapses(
+        weight=np.ascontiguousarray(stored),
+        groups=groups,
+        current=np.zeros((target.positions, target.channels), np.int32),
+        ops=np.zeros((target.positions, slices), np.int64),
+        slice_width=width,
+    )
+    boxes = _merged_boxes(tiles, ports)
+    if (
+        kernel is kernels.add_windows
+        and isinstance(projection, Dense)
+        and (boxes[:, 11] - boxes[:, 10]).min() == source.channels
+    ):
+        kernel = kernels.add_pointwise
+    return ProjectionPlan(
+        projection=projection,
+        bundle=program.bundles.index(projection.sources),
+        kernel=kernel,
+        window=window,
+        synapses=synapses,
+        boxes=boxes,
+        tiles=_tile_rows(tiles, width),
+        lists=lists,
+    )
+
+
+def _geometry(
+    projection: Projection, source: Population, target: Population
+) -> tuple[Kernel, NDArray[np.integer[Any]], Window, int, str]:
+    """(kernel, weight rows, window, groups, list kind) of one projection."""
+
+    def window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Window:
+        return Window(source.height, source.width, target.width, *kernel, *stride, *padding)
+
+    if isinstance(projection, Dense):
+        return kernels.add_windows, projection.weight, window((1, 1), (1, 1), (0, 0)), 1, "dense"
+    if isinstance(projection, Gather):
+        block = (source.height // target.height, source.width // target.width)
+        return kernels.add_blocks, projection.weight, window(block, block, (0, 0)), 1, "dense"
+    if isinstance(projection, Pool):
+        area = projection.kernel[0] * projection.kernel[1]
+        weight = np.full((area, 1), projection.weight, np.int32)
+        kernel = kernels.add_payload if source.neuron.kind == "product" else kernels.add_channelwise
+        return kernel, weight, window(projection.kernel, projection.stride, projection.padding), 1, "sparse"
+    if isinstance(projection, Conv):
+        kh, kw, per_group, n_out = projection.weight.shape
+        rows = projection.weight.reshape(kh * kw * per_group, n_out)
+        kernel = kernels.add_channelwise if per_group == 1 and projection.groups == n_out else kernels.add_windows
+        return kernel, rows, window((kh, kw), projection.stride, projection.padding), projection.groups, "conv"
+    raise ProgramError(f"projection {projection.name!r}: no kernel for kind {projection.kind!r}")
+
+
+def _merged_boxes(tiles: Table, ports: Table) -> NDArray[np.int32]:
+    """Boxes of the synapse blocks; blocks that differ only in neighbouring target channels become one."""
+    names = ("y0", "y1", "x0", "x1", "c0", "c1")
+    rows = np.stack([*(tiles[n] for n in names), *(ports[n] for n in names)], axis=1).astype(np.int32)
+    key = rows[:, [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 4, 5]]
+    key = key[np.lexsort(key.T[::-1])]
+    same = np.all(key[1:, :10] == key[:-1, :10], axis=1) & (key[1:, 10] == key[:-1, 11])
+    first = np.flatnonzero(np.concatenate([[True], ~same]))
+    merged = key[first].copy()
+    merged[:, 11] = key[np.concatenate([first[1:], [len(key)]]) - 1, 11]
+    return np.ascontiguousarray(merged[:, [0, 1, 2, 3, 10, 11, 4, 5, 6, 7, 8, 9]])
+
+
+def _tile_rows(tiles: Table, width: int) -> NDArray[np.int32]:
+    return np.stack(
+        [tiles["y0"], tiles["y1"], tiles["x0"], tiles["x1"], tiles["c0"] // width, tiles["core"]], axis=1
+    ).astype(np.int32)
+
+
+def _route_rows(program: Program, routes: Table, width: int) -> NDArray[np.int32]:
+    """Intersection of source tile and port for every route; slice -1 where the port takes only part of the channels."""
+    tile, port = program.tiles[routes["source_tile"]], program.ports[routes["port"]]
+    low = [np.maximum(tile[f"{a}0"], port[f"{a}0"]) for a in "yxc"]
+    high = [np.minimum(tile[f"{a}1"], port[f"{a}1"]) for a in "yxc"]
+    whole = (low[2] == tile["c0"]) & (high[2] == tile["c1"])
+    piece = np.where(whole, tile["c0"] // width, -1)
+    return np.stack([low[0], high[0], low[1], high[1], low[2], high[2], piece], axis=1).astype(np.int32)
