@@ -57,8 +57,8 @@ class Barrier:
     """Time of the barrier that ends a tick, as tables of (used routers or chips, ns), each ascending.
 
     ``step`` takes the entry of the largest key that is not above the argument; ``linear`` interpolates. Outside a
-    table its end value holds. Between one chip and the first entry of ``by_chips`` the line starts at the time of one
-    chip, so that more chips never cost less.
+    table its end value holds. ``by_chips`` is always interpolated; its line starts at one chip with the last value of
+    ``by_routers``. Interpolation is ours: the sources give the entries only.
     """
 
     interpolation: Literal["linear", "step"]

@@ -31,7 +31,10 @@ def explain(error: ValidationError, document: Document, name: str, schema: Mappi
 def _finding(item: Any, schema: Mapping[str, Any]) -> tuple[Path, str]:
     kind, path, context = item["type"], tuple(item["loc"]), item.get("ctx", {})
     if path and path[-1] == "[key]":
-        return path[:-1], f"unknown key{_hint(str(path[-2]), _keys(schema, path[:-2]))}"
+        path = path[:-1]
+        if kind != "literal_error":
+            return path, f"{_EXPECTED.get(kind, item['msg']).format(**context)} as a key"
+        return path, f"unknown key{_hint(str(path[-1]), _keys(schema, path[:-1]))}"
     if kind == "extra_forbidden":
         return path, f"unknown key{_hint(str(path[-1]), _keys(schema, path[:-1]))}"
     if kind == "missing":
@@ -40,7 +43,7 @@ def _finding(item: Any, schema: Mapping[str, Any]) -> tuple[Path, str]:
     found = f"; found {_short(item['input'])}"
     if kind == "literal_error":
         allowed = _split_expected(context["expected"])
-        return path, f"expected {_one_of(allowed)}{found}{did_you_mean(str(item['input']), allowed)}"
+        return path, f"expected {_one_of(allowed)}{found}{did_you_mean(str(item['input'])[:60], allowed)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = ", ".join(_keys(schema, path))
         return path, f"expected a mapping{f' with the keys {keys}' if keys else ''}{found}"
@@ -63,7 +66,7 @@ _EXPECTED = {
     "too_long": "expected at most {max_length} entries",
     "string_too_short": "expected text, not empty",
     "string_too_long": "expected at most {max_length} characters",
-    "string_pattern_mismatch": "expected lower-case letters, digits and _ (pattern {pattern})",
+    "string_pattern_mismatch": "expected a name that matches {pattern}",
 }
 
 
@@ -93,7 +96,10 @@ def _short(value: object) -> str:
 def _dotted(path: Sequence[str | int]) -> str:
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f"{'.' if text else ''}{step if step.isidentifier() else repr(step)}"
     return text
 
 
@@ -105,7 +111,8 @@ def _part(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[str, 
             prefix = here.get("prefixItems", ())
             here = prefix[step] if step < len(prefix) else here.get("items", {})
         else:
-            here = here.get("properties", {}).get(step) or here.get("additionalProperties") or {}
+            named = [here.get("properties", {}).get(step), here.get("additionalProperties")]
+            here = next(filter(None, [*named, *here.get("patternProperties", {}).values()]), {})
         here = _resolve(schema, here if isinstance(here, Mapping) else {})
     return here
 
@@ -124,7 +131,7 @@ def _keys(schema: Mapping[str, Any], path: Sequence[str | int]) -> list[str]:
     part = _part(schema, path)
     if "propertyNames" in part:
         return list(_resolve(schema, part["propertyNames"]).get("enum", ()))
-    return list(part.get("properties", ()))
+    return sorted(part.get("properties", ()), key=lambda key: {"value": 0, "unit": 1}.get(key, 2))
 
 
 def _purpose(schema: Mapping[str, Any], path: Sequence[str | int]) -> str:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from neurochip.chip.explain import explain
 from neurochip.chip.spec import ChipSpec
 from neurochip.chip.suggest import did_you_mean
-from neurochip.chip.yaml_reader import MAX_BYTES, read_yaml
+from neurochip.chip.yaml_reader import MAX_BYTES, Document, read_yaml
 from neurochip.errors import ChipError
 
 # In a wheel the chip files are package data; in a source checkout they lie beside the packages.
@@ -32,7 +32,11 @@ def load_chip(path_or_name: str | Path) -> ChipSpec:
 
 def parse_chip(text: str, name: str) -> ChipSpec:
     """Parse the text of a chip file; ``name`` stands for the file in messages. Raises ``ChipError``."""
-    document = read_yaml(text, name)
+    return check_chip(read_yaml(text, name), name)
+
+
+def check_chip(document: Document, name: str) -> ChipSpec:
+    """Check the data of a chip file; ``name`` stands for the file in messages. Raises ``ChipError``."""
     try:
         return ChipSpec.model_validate(document.data)
     except ValidationError as error:
@@ -52,9 +56,13 @@ def chip_json_schema() -> dict[str, Any]:
 
 def _find(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
-    if path.is_file():
+    try:
+        is_file, exists = path.is_file(), path.exists()
+    except OSError as error:
+        raise ChipError(f"{path}: cannot be read: {error.strerror}") from None
+    if is_file:
         return path
-    if path.exists():
+    if exists:
         raise ChipError(f"{path}: expected a chip file; found a {'folder' if path.is_dir() else 'special file'}")
     shipped = shipped_chips()
     if path.parent == Path() and path.suffix in ("", ".yaml", ".yml") and path.stem in shipped:

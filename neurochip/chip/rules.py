@@ -27,7 +27,7 @@ def problems(spec: ChipSpec) -> Iterator[Problem]:
         yield from _profile(spec, ("profiles", name), profile)
     if spec.default_profile not in spec.profiles:
         hint = did_you_mean(spec.default_profile, spec.profiles)
-        yield ("default_profile",), f"no profile '{spec.default_profile}'{hint}; defined: {', '.join(spec.profiles)}"
+        yield ("default_profile",), f"no profile {spec.default_profile!r}{hint}; defined: {', '.join(spec.profiles)}"
 
 
 def _sources(spec: ChipSpec) -> Iterator[Problem]:
@@ -41,7 +41,7 @@ def _sources(spec: ChipSpec) -> Iterator[Problem]:
 
 def _unknown_source(spec: ChipSpec, source: str) -> str:
     hint = did_you_mean(source, spec.sources)
-    return f"unknown source '{source}'{hint}; name one of the `sources` table: {', '.join(spec.sources)}"
+    return f"unknown source {source!r}{hint}; name one of the `sources` table: {', '.join(spec.sources)}"
 
 
 def _nullable(spec: ChipSpec) -> Iterator[Problem]:
@@ -119,7 +119,7 @@ def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterato
         if figure.status != "assumed" and figure.source in spec.sources and figure.source not in profile.sources:
             yield (
                 (*path, *inner, "source"),
-                f"'{figure.source}' is not one of this profile's sources ({', '.join(profile.sources)}): "
+                f"{figure.source!r} is not one of this profile's sources ({', '.join(profile.sources)}): "
                 "profiles never mix; use a figure of its own sources, or mark it assumed with a note",
             )
     if (profile.barrier is None) != (spec.time.kind == "fixed"):

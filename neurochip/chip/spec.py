@@ -32,7 +32,7 @@ from neurochip.chip.yaml_writer import write_yaml
 from neurochip.errors import ChipError
 from neurochip.network.arithmetic import Arithmetic
 
-SCHEMA = "neurochip/1"
+Key = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class ChipSpec(Section):
     title: Annotated[str, Field(min_length=1)]
     description: Annotated[str, Field(min_length=1)]
     not_modelled: tuple[str, ...]
-    sources: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    sources: Annotated[dict[Key, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     mesh: Mesh
     boards: Boards
     core: Core
@@ -94,7 +94,7 @@ class ChipSpec(Section):
     attention: tuple[AttentionMethod, ...]
     encoder: EncoderPlace
     time: TickRule
-    profiles: Annotated[dict[str, Profile], Field(min_length=1)]
+    profiles: Annotated[dict[Key, Profile], Field(min_length=1)]
     default_profile: str
 
     @model_validator(mode="after")
