@@ -43,7 +43,7 @@ class _Parser:
     def graph(self) -> Graph:
         reader = self._reader
         reader.expect("graph")
-        name = str(json.loads(reader.take("string", "the graph's name in quotes").text))
+        name = self._string("the graph's name in quotes")
         reader.expect("{")
         reader.expect("timesteps")
         reader.expect("=")
@@ -53,7 +53,7 @@ class _Parser:
             if reader.accept("setting"):
                 settings.append(self._setting())
             elif reader.accept("ignored"):
-                ignored.append(str(json.loads(reader.take("string", "a tensor name in quotes").text)))
+                ignored.append(self._string("a tensor name in quotes"))
             else:
                 nodes.append(self._node())
         outputs = [self._known_value()]
@@ -73,12 +73,11 @@ class _Parser:
     def _setting(self) -> Setting:
         reader = self._reader
         quoted = reader.token.kind == "string"
-        token = reader.take("string" if quoted else "word", "the setting's name")
+        name = self._string("a name") if quoted else reader.take("word", "the setting's name").text
         reader.expect("=")
         value = self._literal()
         reader.expect("from")
-        origin = json.loads(reader.take("string", "the setting's origin in quotes").text)
-        return Setting(json.loads(token.text) if quoted else token.text, value, origin)
+        return Setting(name, value, self._string("the setting's origin in quotes"))
 
     def _node(self) -> Node:
         reader = self._reader
@@ -111,8 +110,19 @@ class _Parser:
         return Token("type", " ".join(reader.text[start:end].split()), start)
 
     def _value_name(self, what: str) -> str:
-        text = self._reader.take("value", what).text[1:]
-        return str(json.loads(text)) if text.startswith('"') else text
+        token = self._reader.take("value", what)
+        text = token.text[1:]
+        return self._unquoted(text, token) if text.startswith('"') else text
+
+    def _string(self, what: str) -> str:
+        token = self._reader.take("string", what)
+        return self._unquoted(token.text, token)
+
+    def _unquoted(self, text: str, token: Token) -> str:
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            self._reader.fail(token.start, f"this is no JSON string: {text}")
 
     def _known_value(self) -> str:
         start = self._reader.token.start
@@ -164,7 +174,7 @@ class _Parser:
         if token.kind == "word" and token.text in DTYPES:
             return self._array()
         if token.kind == "string":
-            return json.loads(reader.skip().text)
+            return self._string("a string")
         return _number(reader.take("number", "a value").text)
 
     def _array(self) -> NDArray[Any]:
@@ -178,11 +188,11 @@ class _Parser:
         elements = reader.listed("]", self._literal)
         if len(elements) != prod(shape):
             reader.fail(start.start, f"expected {prod(shape)} elements for shape {shape}, got {len(elements)}")
-        try:
-            array = np.array(elements, dtype=DTYPES[start.text])
-        except (TypeError, ValueError, OverflowError) as error:
-            reader.fail(start.start, f"these elements do not fit {start.text}: {error}")
-        return array.reshape(shape)
+        misfit = next((element for element in elements if not _is_element(element, DTYPES[start.text])), None)
+        if misfit is not None:
+            reader.fail(start.start, f"element {misfit} does not fit {start.text}")
+        with np.errstate(over="ignore"):
+            return np.array(elements, dtype=DTYPES[start.text]).reshape(shape)
 
     def _constant(self, token: Token, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         array = self._constants.get(token.text[1:])
@@ -196,6 +206,16 @@ class _Parser:
 
 def _number(text: str) -> int | float:
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+
+
+def _is_element(value: object, dtype: np.dtype[Any]) -> bool:
+    """Whether a parsed literal is a number that ``dtype`` can hold without changing its kind."""
+    if dtype.kind == "b" or isinstance(value, bool):
+        return dtype.kind == "b" and isinstance(value, bool)
+    if dtype.kind == "f":
+        return isinstance(value, int | float)
+    bounds = np.iinfo(dtype)
+    return isinstance(value, int) and bounds.min <= value <= bounds.max
 
 
 def _fits(value: object, annotation: str) -> bool:

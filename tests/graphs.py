@@ -1,0 +1,165 @@
+"""Small random graphs for property tests: every op, every dtype that the text form can hold."""
+
+from __future__ import annotations
+
+from math import inf, prod
+
+import numpy as np
+
+from compiler.ir.graph import Graph, Node, Setting
+from compiler.ir.ops import (
+    Add,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Conv2d,
+    Input,
+    Linear,
+    MatMul,
+    MaxPool,
+    Mean,
+    Neuron,
+    QuantiseInput,
+    Readout,
+    Requantise,
+    Reshape,
+    Scale,
+    SumPool,
+    TimeMean,
+    Transpose,
+)
+from compiler.ir.types import TensorType
+from compiler.ir.verify import verify
+
+
+def random_graph(seed: int) -> Graph:
+    """A verified graph of 4 to 16 nodes with one input; whatever nothing reads is an output."""
+    return _Growth(np.random.default_rng(seed)).graph()
+
+
+def random_input(graph: Graph, seed: int, batch: int = 2) -> np.ndarray:
+    """An input for ``graph``, static or one for each step."""
+    rng = np.random.default_rng(seed)
+    op = graph.inputs[0].op
+    lead = (batch,) if rng.random() < 0.5 else (graph.timesteps, batch)
+    if op.integer:
+        return rng.integers(int(op.low), int(op.high) + 1, (*lead, *op.shape))
+    return rng.normal(size=(*lead, *op.shape))
+
+
+class _Growth:
+    def __init__(self, rng):
+        self.rng = rng
+        self.timesteps = int(rng.integers(1, 5))
+        shape = tuple(int(n) for n in rng.integers(2, 7, size=rng.choice([1, 2, 3])))
+        if rng.random() < 0.5:
+            op = Input(shape=shape, integer=True, low=int(rng.integers(-3, 1)), high=int(rng.integers(1, 4)))
+        else:
+            op = Input(shape=shape, low=-inf, high=inf)
+        self.nodes = [Node("input", op)]
+        self.types = {"input": op.infer()}
+
+    def graph(self):
+        for _ in range(int(self.rng.integers(3, 16))):
+            name = str(self.rng.choice(list(self.types)))
+            self.grow(name, self.types[name])
+        read = {name for node in self.nodes for name in node.inputs}
+        outputs = tuple(node.name for node in self.nodes if node.name not in read)
+        settings = (Setting("T", self.timesteps, "default"), Setting("img size", (4, 2.5, None, "x"), "--set"))
+        return verify(Graph("random", tuple(self.nodes), outputs, self.timesteps, settings, ("norm.weight",)))
+
+    def grow(self, name, x):
+        candidates = [self.elementwise, self.layout]
+        if x.timed:
+            candidates += [self.neuron, self.readout]
+        if len(x.shape) == 3:
+            candidates += [self.window, self.window]
+        if len(x.shape) >= 1:
+            candidates += [self.matrix, self.reduce]
+        if len(x.shape) >= 2:
+            candidates.append(self.product)
+        op, *inputs = candidates[self.rng.integers(len(candidates))](name, x)
+        new = f"{op.mnemonic}.{len(self.nodes)}" if self.rng.random() < 0.8 else f"a b {len(self.nodes)}"
+        self.nodes.append(Node(new, op, tuple(inputs)))
+        self.types[new] = op.infer(*(self.types[i] for i in inputs))
+
+    def weights(self, *shape, low=-127):
+        if self.rng.random() < 0.5:
+            return self.rng.integers(low, 128, shape).astype(self.rng.choice([np.int8, np.int32]))
+        return self.rng.normal(size=shape).astype(self.rng.choice([np.float16, np.float32, np.float64]))
+
+    def bias(self, outputs):
+        return None if self.rng.random() < 0.3 else self.weights(outputs)
+
+    def elementwise(self, name, x):
+        if x.integer and max(abs(x.low), abs(x.high)) < 2**20 and self.rng.random() < 0.3:
+            return Requantise(multiplier=int(self.rng.integers(1, 1000)), shift=int(self.rng.integers(1, 12))), name
+        if self.rng.random() < 0.3:
+            return QuantiseInput(scale=float(self.rng.uniform(0.01, 2)), low=-128, high=127), name
+        if x.shape and self.rng.random() < 0.3:
+            c = x.shape[-1]
+            params = {f: self.rng.uniform(0.5, 2, c).astype(np.float32) for f in ("gamma", "beta", "mean", "var")}
+            return BatchNorm(**params, eps=1e-5, axis=-1), name
+        if self.rng.random() < 0.5:
+            return Add(), name, name
+        return Scale(factor=float(self.rng.choice([0.125, 3.0, -2.0, 0.1]))), name
+
+    def layout(self, name, x):
+        if self.rng.random() < 0.5 and x.shape:
+            return Transpose(order=tuple(int(a) for a in self.rng.permutation(len(x.shape)))), name
+        return Reshape(shape=(x.size, 1) if self.rng.random() < 0.5 else (x.size,)), name
+
+    def neuron(self, name, x):
+        soft = bool(self.rng.random() < 0.3)
+        tau = [None, 1.0, 2.0, 2.5][self.rng.integers(4)]
+        return Neuron(
+            tau=tau,
+            decay_input=bool(self.rng.random() < 0.5),
+            threshold=float(self.rng.choice([0.5, 1, 3])),
+            fires=str(self.rng.choice(["ge", "gt"])),
+            reset="soft" if soft else "hard",
+            v_reset=0.0 if soft else float(self.rng.choice([0.0, -0.25])),
+        ), name
+
+    def readout(self, name, x):
+        positions = (0,) if len(x.shape) > 1 else ()
+        features = prod(x.shape[1:]) if positions else x.size
+        return Readout(
+            weight=self.weights(3, features),
+            bias=self.rng.normal(size=3).astype(np.float32),
+            divisor=int(self.rng.integers(1, 20)),
+            scale=0.1,
+            positions=positions,
+        ), name
+
+    def window(self, name, x):
+        kernel = tuple(int(min(n, k)) for n, k in zip(x.shape[1:], self.rng.integers(1, 4, 2), strict=True))
+        stride, padding = (int(self.rng.integers(1, 3)), 1), tuple(k // 2 for k in kernel)
+        kind = self.rng.integers(4)
+        if kind < 3:
+            return (MaxPool, AvgPool, SumPool)[kind](kernel=kernel, stride=stride, padding=padding), name
+        c = x.shape[0]
+        groups = int(self.rng.choice([1, c]))
+        weight = self.weights(groups * 2, c // groups, *kernel)
+        return Conv2d(weight=weight, bias=self.bias(len(weight)), stride=stride, padding=padding, groups=groups), name
+
+    def matrix(self, name, x):
+        inputs = [name] * int(self.rng.integers(1, 3))
+        return Linear(weight=self.weights(4, x.shape[-1]), bias=self.bias(4)), *inputs
+
+    def reduce(self, name, x):
+        if x.timed and self.rng.random() < 0.3:
+            return TimeMean(), name
+        return Mean(axes=(int(self.rng.integers(len(x.shape))),)), name
+
+    def product(self, name, x):
+        if len(x.shape) == 2 and x.is_counts and self.rng.random() < 0.7:
+            return Attention(heads=2 if x.shape[1] % 2 == 0 else 1), name, name, name
+        return MatMul(transpose_b=True), name, name
+
+
+def contains(kind: TensorType, array: np.ndarray) -> bool:
+    """Whether every element lies in the type's domain; real bounds with room for rounding."""
+    slack = 0 if kind.integer else 1e-9 * max(1.0, float(np.abs(array).max(initial=0)))
+    inside = bool((array >= kind.low - slack).all() and (array <= kind.high + slack).all())
+    return inside and (not kind.integer or bool((array == np.rint(array)).all()))
