@@ -154,8 +154,8 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE)
-    for head in heads:
-        table.add_column(head, overflow="fold", no_wrap=head != heads[-1])
+    for column, head in enumerate(heads):
+        table.add_column(head, overflow="fold", no_wrap=column == 0, min_width=20 if head == "note" else None)
     for row in rows:
         table.add_row(*map(escape, row))
     Console().print(table)
