@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
 from compiler.importers.options import Options
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
@@ -26,8 +27,6 @@ def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[s
 
     Raises CheckpointError naming the file and what is wrong with it: its format, family, tensors or settings.
     """
-    from compiler.importers.checkpoint import read_checkpoint
-
     checkpoint = read_checkpoint(path)
     try:
         family = find_family(checkpoint.tensors, arch)
