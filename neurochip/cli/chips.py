@@ -153,12 +153,16 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    console = Console()
+    narrow = heads[-1] == "note" and console.width < 100
     table = Table(box=SIMPLE)
-    for column, head in enumerate(heads):
-        table.add_column(head, overflow="fold", no_wrap=column == 0, min_width=20 if head == "note" else None)
+    for column, head in enumerate(heads[:-1] if narrow else heads):
+        table.add_column(head, overflow="fold", no_wrap=column == 0)
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*map(escape, row[: len(table.columns)]))
+    console.print(table)
+    if narrow:
+        click.echo("(notes: in a terminal of 100 columns or more, or with --json)")
 
 
 def _write_json(file: str, data: object) -> None:
