@@ -163,8 +163,9 @@ def _within(program: Program, table: str, column: str, low: int, top: int) -> It
 
 def _rectangles(name: str, table: Table, grid: NDArray[np.int64], owner: str) -> Iterator[str]:
     bad = np.zeros(len(table), bool)
+    least = 0 if name == "ports" else 1  # a tile that sees padding only listens to an empty port
     for axis, (low, top) in enumerate((("y0", "y1"), ("x0", "x1"), ("c0", "c1"))):
-        bad |= (table[low] < 0) | (table[low] >= table[top]) | (table[top] > grid[:, axis])
+        bad |= (table[low] < 0) | (table[top] - table[low] < least) | (table[top] > grid[:, axis])
     yield from _first(name, bad, f"is empty or outside its {owner}")
 
 

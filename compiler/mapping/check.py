@@ -1,0 +1,210 @@
+"""The independent checker of mapped programs: everything is recomputed from the network and the chip's limits.
+
+It shares no code with tiling, packing, emission or placement, and does not believe any table it can recompute. Whole
+columns at a time, so that 10**4 cores and 10**6 routes take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.mapping.check_arithmetic import arithmetic_problems
+from compiler.mapping.check_cores import core_problems
+from neurochip.errors import ProgramError
+from neurochip.network.network import Network
+from neurochip.network.projections import Conv, Gather, Pool, Product, Projection
+from neurochip.program.image import Program, Table, uses_axons
+from neurochip.program.validate import bundle_grids, population_grids, validate_program
+
+Ints = NDArray[np.int64]
+_SHOWN = 20
+_AXES = (("y0", "y1"), ("x0", "x1"), ("c0", "c1"))
+
+
+def check_program(program: Program, *, arithmetic: bool = True) -> None:
+    """Check that ``program`` computes its network on its chip.
+
+    Checked: tiles partition every population; every tile has each of its synapses, behind a port that covers what it
+    listens to; every axon of every port is fed by exactly one route, at the right delay; cores, processors and chips
+    are where the chip has them; every resource, recounted, equals ``use`` and is within the limits. With ``arithmetic``
+    also: weights, shifts, thresholds and delays are values the chip can hold, and no accumulator can wrap.
+
+    Raises:
+        ProgramError: listing the violations. A program that the compiler made must never raise it.
+    """
+    validate_program(program)
+    found = list(mapping_problems(program))
+    if arithmetic:
+        found += arithmetic_problems(program)
+    if found:
+        more = f"\n  - and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        lines = "".join(f"\n  - {line}" for line in found[:_SHOWN])
+        raise ProgramError(
+            f"program {program.origin.model!r} breaks rules of mapping to {program.chip.name!r}:{lines}{more}\n"
+            "compile the model again; if a fresh program says this, it is a bug of the compiler: please report it"
+        )
+
+
+def mapping_problems(program: Program) -> Iterator[str]:
+    """Every rule about tiles, blocks, routes, cores and resources that a well-formed ``program`` breaks."""
+    yield from _partition(program)
+    yield from _blocks(program)
+    yield from _routes(program)
+    yield from core_problems(program)
+
+
+def _partition(program: Program) -> Iterator[str]:
+    """Every neuron is in exactly one tile."""
+    grids = population_grids(program)
+    order = np.argsort(program.tiles["population"], kind="stable")
+    starts = np.searchsorted(program.tiles["population"][order], np.arange(len(grids) + 1))
+    for index, population in enumerate(program.network.populations):
+        rows = order[starts[index] : starts[index + 1]]
+        count, corners = _cover(program.tiles[rows], grids[index])
+        wrong = np.argwhere(count != 1)
+        if len(wrong):
+            y, x, c = (int(edges[i]) for edges, i in zip(corners, wrong[0], strict=True))
+            neuron = f"neuron (y {y}, x {x}, channel {c})"
+            yield f"population {population.name!r}: {neuron} is in {int(count[tuple(wrong[0])])} tiles, expected 1"
+
+
+def _cover(boxes: Table, grid: Ints) -> tuple[Ints, list[Ints]]:
+    """How many boxes cover each cell of the grid that the boxes' own edges cut, and the edges' coordinates."""
+    edges = [np.unique(np.concatenate([boxes[a], boxes[b], [0, grid[i]]])) for i, (a, b) in enumerate(_AXES)]
+    steps = np.zeros([len(e) for e in edges], np.int64)
+    places = [[np.searchsorted(edges[i], boxes[end]) for end in axis] for i, axis in enumerate(_AXES)]
+    for corner in range(8):
+        ends = [corner >> axis & 1 for axis in range(3)]
+        np.add.at(steps, tuple(places[i][end] for i, end in enumerate(ends)), 1 - 2 * (sum(ends) % 2))
+    return steps.cumsum(0).cumsum(1).cumsum(2)[:-1, :-1, :-1], edges
+
+
+def _blocks(program: Program) -> Iterator[str]:
+    """Every (projection, tile of its target) has one synapse block, whose port covers all that the tile listens to."""
+    network, synapses = program.network, program.synapses
+    index = {p.name: i for i, p in enumerate(network.populations)}
+    pairs = synapses["projection"].astype(np.int64) * len(program.tiles) + synapses["tile"]
+    for number, projection in enumerate(network.projections):
+        tiles = np.flatnonzero(program.tiles["population"] == index[projection.target])
+        mine = np.flatnonzero(synapses["projection"] == number)
+        held = np.bincount(synapses["tile"][mine], minlength=len(program.tiles))[tiles]
+        for tile in tiles[held != 1][:1]:
+            count = int((pairs == number * len(program.tiles) + tile).sum())
+            yield f"projection {projection.name!r}: tile {tile} has {count} synapse blocks for it, expected 1"
+        if uses_axons(projection):
+            yield from _reach(program, projection, mine)
+
+
+def _reach(program: Program, projection: Projection, rows: Ints) -> Iterator[str]:
+    tiles = program.tiles[program.synapses["tile"][rows]]
+    ports = program.ports[program.synapses["port"][rows]]
+    short = np.zeros(len(rows), bool)
+    for (low, top), (first, last) in zip(_AXES, receptive_fields(program.network, projection), strict=True):
+        begin, end = _over(np.minimum, first, tiles[low], tiles[top]), _over(np.maximum, last, tiles[low], tiles[top])
+        short |= (begin < end) & ((ports[low] > begin) | (ports[top] < end))
+    for row in rows[short][:1]:
+        tile, port = program.synapses["tile"][row], program.synapses["port"][row]
+        more = f" (and {int(short.sum()) - 1} more tiles)" if short.sum() > 1 else ""
+        yield f"projection {projection.name!r}: port {port} does not cover all that tile {tile} listens to{more}"
+
+
+def receptive_fields(network: Network, projection: Projection) -> list[tuple[Ints, Ints]]:
+    """Per axis (y, x, channel): the first and one past the last source index that each target index listens to.
+
+    An index that listens to nothing has first = size and last = 0.
+    """
+    target = network.by_name[projection.target]
+    source = network.by_name[projection.sources[0].population]
+    sizes = ((source.height, target.height), (source.width, target.width))
+    if isinstance(projection, Conv | Pool):
+        kernel = projection.weight.shape[:2] if isinstance(projection, Conv) else projection.kernel
+        fields = [
+            _taps(n, outputs, kernel[axis], projection.stride[axis], projection.padding[axis])
+            for axis, (n, outputs) in enumerate(sizes)
+        ]
+    elif isinstance(projection, Gather | Product):
+        fields = [_constant(outputs, n) for n, outputs in sizes]
+    else:
+        fields = [(np.arange(outputs), np.arange(outputs) + 1) for _, outputs in sizes]
+    return [*fields, _channels(projection, source.channels, target.channels)]
+
+
+def _taps(size: int, outputs: int, kernel: int, stride: int, padding: int) -> tuple[Ints, Ints]:
+    read = np.arange(outputs)[:, None] * stride - padding + np.arange(kernel)
+    inside = (read >= 0) & (read < size)
+    return np.where(inside, read, size).min(axis=1), np.where(inside, read + 1, 0).max(axis=1)
+
+
+def _constant(outputs: int, size: int) -> tuple[Ints, Ints]:
+    return np.zeros(outputs, np.int64), np.full(outputs, size, np.int64)
+
+
+def _channels(projection: Projection, n_in: int, n_out: int) -> tuple[Ints, Ints]:
+    if isinstance(projection, Pool):
+        return np.arange(n_out), np.arange(n_out) + 1
+    groups = 1
+    if isinstance(projection, Conv):
+        groups = projection.groups
+    elif isinstance(projection, Product):
+        groups = projection.heads
+    group = np.arange(n_out) // (n_out // groups)
+    return group * (n_in // groups), (group + 1) * (n_in // groups)
+
+
+def _over(function: np.ufunc, values: Ints, starts: Ints, stops: Ints) -> Ints:
+    """``function.reduce(values[start:stop])`` for every (start, stop), none of them empty."""
+    bounds = np.stack([starts, stops], axis=1).ravel().astype(np.intp)
+    reduced: Ints = function.reduceat(np.append(values, values[-1]), bounds)[::2]
+    return reduced
+
+
+def _routes(program: Program) -> Iterator[str]:
+    """Every (position, channel, source) of a port is fed by exactly one route, from the tile that owns the neuron.
+
+    Tiles do not overlap (``_partition``), so distinct tiles whose common volumes with the port add up to the port's
+    volume feed every axon exactly once.
+    """
+    tiles, ports, routes = program.tiles, program.ports, program.routes
+    pair = np.sort(routes["port"].astype(np.int64) * len(tiles) + routes["source_tile"])
+    for key in pair[1:][pair[1:] == pair[:-1]][:1]:
+        yield f"routes: port {key // len(tiles)} has two routes from tile {key % len(tiles)}"
+    fed = overlaps(tiles[routes["source_tile"]], ports[routes["port"]])
+    for row in np.flatnonzero(fed == 0)[:1]:
+        yield f"routes: route {row} carries nothing: its tile and its port have no neuron in common"
+    place, width = _source_places(program)
+    column = place[tiles["population"][routes["source_tile"]], ports["bundle"][routes["port"]]]
+    total = np.bincount(routes["port"].astype(np.int64) * width + column, weights=fed, minlength=len(ports) * width)
+    wanted = overlaps(ports, ports)[:, None] * (
+        np.arange(width) < (place.max(axis=0, initial=-1) + 1)[ports["bundle"]][:, None]
+    )
+    for port, source in np.argwhere(total.reshape(-1, width) != wanted)[:3]:
+        bundle = program.bundles[ports["bundle"][port]]
+        name = list(dict.fromkeys(s.population for s in bundle))[source]
+        yield (
+            f"port {port} of core {ports['core'][port]}: routes bring {int(total[port * width + source])} of the "
+            f"{int(wanted[port, source])} neurons of {name!r} it listens to"
+        )
+    unused = np.setdiff1d(np.arange(len(ports)), program.synapses["port"])
+    if len(unused):
+        yield f"ports: port {unused[0]} feeds no synapse block (and {len(unused) - 1} more)"
+
+
+def overlaps(a: Table, b: Table) -> Ints:
+    """Neurons that each box of ``a`` has in common with the box of ``b`` in the same row; (n,) int64."""
+    volume = np.ones(len(a), np.int64)
+    for low, top in _AXES:
+        volume *= np.maximum(0, np.minimum(a[top], b[top]).astype(np.int64) - np.maximum(a[low], b[low]))
+    return volume
+
+
+def _source_places(program: Program) -> tuple[Ints, int]:
+    """(populations, bundles): which distinct source of a bundle a population is, -1 = none; and how many at most."""
+    index = {p.name: i for i, p in enumerate(program.network.populations)}
+    places = np.full((len(index), len(bundle_grids(program))), -1, np.int64)
+    for column, bundle in enumerate(program.bundles):
+        for place, name in enumerate(dict.fromkeys(s.population for s in bundle)):
+            places[index[name], column] = place
+    return places, int(places.max(initial=0)) + 1

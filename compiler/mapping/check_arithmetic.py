@@ -1,0 +1,184 @@
+"""Checker, part three: every number is one the chip can hold, and no sum can leave its accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.program.image import Program
+
+Ints = NDArray[np.int64]
+
+
+def arithmetic_problems(program: Program) -> Iterator[str]:
+    """Every weight, shift, threshold, delay or sum of ``program`` that its chip cannot hold."""
+    network, chip = program.network, program.chip
+    if network.arithmetic != chip.arithmetic:
+        yield f"network: its arithmetic is not that of {chip.name!r}"
+    for population in network.populations:
+        yield from _neuron(program, population)
+    for projection in network.projections:
+        where = f"projection {projection.name!r}"
+        yield from (f"{where}: {fault}" for fault in (*_values(program, projection), *_delays(program, projection)))
+    for population in network.populations:
+        yield from _sums(network, population)
+
+
+def _neuron(program: Program, population: Population) -> Iterator[str]:
+    rules, neuron, where = program.chip.arithmetic, population.neuron, f"population {population.name!r}"
+    if neuron.kind == "product":
+        projection = program.network.incoming[population.name][0]
+        if isinstance(projection, Product):
+            needed = largest_product(program.network, projection)
+            if population.high < needed:
+                yield f"{where}: payloads reach {needed}, but high is {population.high}"
+        return
+    if not 0 <= neuron.decay <= rules.max_decay or (neuron.decay and rules.leak == "none"):
+        yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
+    if neuron.kind != "lif":
+        return
+    mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
+    if rest or not 0 <= mantissa < 1 << rules.threshold_bits:
+        yield (
+            f"{where}: threshold {neuron.threshold} is not a whole number of 0 to {(1 << rules.threshold_bits) - 1} "
+            f"times {1 << rules.threshold_shift}"
+        )
+    if neuron.reset == "soft" and not rules.soft_reset:
+        yield f"{where}: the chip has no soft reset"
+
+
+def largest_product(network: Network, projection: Product) -> int:
+    """Largest element of q (k^T v): tokens x channels of a head, times the largest value of each operand."""
+    q, k, v = (network.by_name[s.population] for s in projection.sources)
+    return k.positions * (k.channels // projection.heads) * q.high * k.high * v.high
+
+
+def _values(program: Program, projection: Projection) -> Iterator[str]:
+    if isinstance(projection, Product):
+        return
+    if isinstance(projection, Encoder):
+        rules = program.chip.arithmetic
+        low, high = encoder_range(program.network, projection)
+        top = 1 << (rules.bias_bits - 1) if rules.bias_bits else 0
+        if projection.shift > rules.bias_shift_max or low < -top or high > top - 1:
+            yield (
+                f"currents of {low} to {high} << {projection.shift} do not fit a bias register of {rules.bias_bits} "
+                f"bits << 0 to {rules.bias_shift_max}"
+            )
+        return
+    allowed = program.chip.weight_format(program.origin.weight_bits)
+    weight = (
+        np.asarray(projection.weight) if isinstance(projection, Dense | Conv | Gather | Pool | Bias) else np.zeros(1)
+    )
+    low, high = int(weight.min(initial=0)), int(weight.max(initial=0))
+    if low < allowed.low or high > allowed.high:
+        yield f"weights of {low} to {high}, a weight of {allowed.bits} bits is {allowed.low} to {allowed.high}"
+    shifts = projection.shifts if isinstance(projection, Bias) else (projection.shift,)
+    if not all(allowed.shift_low <= shift <= allowed.shift_high for shift in shifts):
+        yield f"shift {shifts}, the chip's are {allowed.shift_low} to {allowed.shift_high}"
+
+
+def _delays(program: Program, projection: Projection) -> Iterator[str]:
+    by_name, limit = program.network.by_name, program.chip.max_delay
+    for source in projection.sources:
+        depths = by_name[projection.target].depth, by_name[source.population].depth
+        if source.delay != depths[0] - depths[1] or not 1 <= source.delay <= limit:
+            yield (
+                f"delay {source.delay} from {source.population!r}: expected depth {depths[0]} - {depths[1]}, "
+                f"between 1 and the chip's longest, {limit}"
+            )
+
+
+def _sums(network: Network, population: Population) -> Iterator[str]:
+    rules = network.arithmetic
+    if population.neuron.kind in ("product", "source") or rules.current_overflow == "clip":
+        return
+    low = np.zeros(population.channels, np.int64)
+    high = np.zeros(population.channels, np.int64)
+    for projection in network.incoming[population.name]:
+        least, most = current_range(network, projection)
+        low, high = low + least, high + most
+    top = 1 << (rules.current_bits - 1)
+    worst = int(np.maximum(-low - 1, high).argmax())
+    if low[worst] < -top or high[worst] > top - 1:
+        yield (
+            f"population {population.name!r}, channel {worst}: currents of {low[worst]} to {high[worst]} can wrap in "
+            f"{rules.current_bits} bits"
+        )
+
+
+def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]:
+    """Smallest and largest current of any neuron of each target channel from ``projection``, (C_out,) int64 each."""
+    if isinstance(projection, Encoder):
+        ends = encoder_range(network, projection)
+        n_out = projection.weight.shape[-1]
+        return np.full(n_out, ends[0] << projection.shift), np.full(n_out, ends[1] << projection.shift)
+    if isinstance(projection, Bias):
+        shifts = np.array(projection.shifts, np.int64)[:, None]
+        total = (projection.weight.astype(np.int64) << shifts).sum(axis=0)
+        return total, total
+    source = network.by_name[projection.sources[0].population]
+    target = network.by_name[projection.target]
+    spikes = sum(network.by_name[s.population].high for s in projection.sources)
+    if isinstance(projection, Dense | Gather):
+        taps = projection.weight.astype(np.int64)[None, None]
+        times = source.positions if isinstance(projection, Gather) else 1
+        least, most = _clipped(taps, 0)[0, 0] * times, _clipped(taps, 1)[0, 0] * times
+    elif isinstance(projection, Conv):
+        grids = (source.height, source.width), (target.height, target.width)
+        least, most = _window_range(projection.weight, projection.stride, projection.padding, grids)
+    elif isinstance(projection, Pool):
+        taps = np.full((*projection.kernel, 1, target.channels), projection.weight, np.int64)
+        grids = (source.height, source.width), (target.height, target.width)
+        least, most = _window_range(taps, projection.stride, projection.padding, grids)
+    else:
+        raise TypeError(f"no bound for projection {projection.name!r} of kind {projection.kind!r}")
+    return least * spikes << projection.shift, most * spikes << projection.shift
+
+
+def _clipped(weight: Ints, sign: int) -> Ints:
+    """Sum over the input channels of the weights of one sign (0: negative, 1: positive); (kh, kw, C_out)."""
+    part: Ints = (np.maximum(weight, 0) if sign else np.minimum(weight, 0)).sum(axis=2, dtype=np.int64)
+    return part
+
+
+def _window_range(
+    weight: NDArray[np.integer],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    grids: tuple[tuple[int, int], tuple[int, int]],
+) -> tuple[Ints, Ints]:
+    """Extreme sums over the windows that really occur: at a border, or on a small grid, fewer taps are inside."""
+    extremes = []
+    for sign, pick in ((0, np.min), (1, np.max)):
+        taps = _clipped(weight.astype(np.int64), sign)
+        spans = [
+            sorted({_inside(o, taps.shape[a], stride[a], padding[a], grids[0][a]) for o in range(grids[1][a])})
+            for a in (0, 1)
+        ]
+        sums = [taps[y0:y1, x0:x1].sum(axis=(0, 1)) for (y0, y1), (x0, x1) in product(*spans)]
+        extremes.append(pick(sums, axis=0))
+    return extremes[0], extremes[1]
+
+
+def _inside(output: int, kernel: int, stride: int, padding: int, size: int) -> tuple[int, int]:
+    """Taps [first, last) of the window of ``output`` that fall on the grid."""
+    start = output * stride - padding
+    return max(0, -start), max(0, min(kernel, size - start))
+
+
+def encoder_range(network: Network, projection: Encoder) -> tuple[int, int]:
+    """Smallest and largest mantissa that the host can write: the extremes of the requantised convolution."""
+    low, high = min(network.input.low, 0), max(network.input.high, 0)
+    weight = projection.weight.astype(np.int64)
+    positive, negative = (np.clip(weight, *ends).sum(axis=(0, 1, 2)) for ends in ((0, None), (None, 0)))
+    ends = (negative * high + positive * low + projection.bias, positive * high + negative * low + projection.bias)
+    half = 1 << (projection.down - 1)
+    least, most = int(ends[0].min()), int(ends[1].max())
+    scale, down = projection.multiplier, projection.down
+    return (least * scale + half) >> down, (most * scale + half) >> down

@@ -1,0 +1,217 @@
+"""Checker, part two: where cores are, what kind they are, and a recount of every resource they use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, USE, Program, Table
+
+Ints = NDArray[np.int64]
+_KIND_NAMES = {NEURON_CORE: "neuron core", PROCESSOR: "embedded processor", HOST: "host"}
+_HOME = {"lif": NEURON_CORE, "readout": NEURON_CORE, "source": HOST, "product": PROCESSOR}
+_AXES = (("y0", "y1"), ("x0", "x1"), ("c0", "c1"))
+
+
+def core_problems(program: Program) -> Iterator[str]:
+    """Every rule about places, kinds and resources that ``program`` breaks."""
+    yield from _places(program)
+    yield from _kinds(program)
+    yield from _resources(program)
+
+
+def _places(program: Program) -> Iterator[str]:
+    cores, chip = program.cores, program.chip
+    kind, x, y, slot, number = (cores[name].astype(np.int64) for name in ("kind", "x", "y", "slot", "chip"))
+    columns, rows = chip.mesh_columns, chip.mesh_rows
+    for mine in (kind == k for k in (NEURON_CORE, PROCESSOR)):
+        place = ((y * columns * chip.chip_columns + x) << 16 | slot)[mine]
+        values, counts = np.unique(place, return_counts=True)
+        for value in values[counts > 1][:1]:
+            pair = np.flatnonzero(mine)[place == value][:2]
+            where = f"router ({x[pair[0]]}, {y[pair[0]]}) slot {slot[pair[0]]}"
+            yield f"cores {pair[0]} and {pair[1]} are at the same place: {where}"
+    block = y // rows * chip.chip_columns + x // columns
+    pairs = np.unique(np.stack([number, block], axis=1), axis=0)
+    if len(pairs) != len(np.unique(pairs[:, 0])) or len(pairs) != len(np.unique(pairs[:, 1])):
+        yield "cores: chip numbers and blocks of routers do not correspond one to one"
+    if len(pairs) > chip.max_chips:
+        yield f"cores: {len(pairs)} chips, a {chip.name!r} system has at most {chip.max_chips}"
+    here = set(chip.processors)
+    for row in np.flatnonzero(kind == PROCESSOR):
+        if (int(x[row] % columns), int(y[row] % rows)) not in here:
+            yield f"core {row}: the chip has no embedded processor at router ({x[row] % columns}, {y[row] % rows})"
+
+
+def _kinds(program: Program) -> Iterator[str]:
+    kinds = program.cores["kind"][program.tiles["core"]]
+    homes = np.array([_HOME[p.neuron.kind] for p in program.network.populations])
+    for tile in np.flatnonzero(kinds != homes[program.tiles["population"]])[:1]:
+        population = program.network.populations[program.tiles["population"][tile]]
+        yield (
+            f"tile {tile} of population {population.name!r}: expected on a "
+            f"{_KIND_NAMES[_HOME[population.neuron.kind]]}, found on core {program.tiles['core'][tile]}, "
+            f"a {_KIND_NAMES[int(kinds[tile])]}"
+        )
+
+
+def _resources(program: Program) -> Iterator[str]:
+    mine = np.flatnonzero(program.cores["kind"] == NEURON_CORE)
+    counted, limits = recount(program), program.chip.limits
+    for name in USE.names or ():
+        found, limit = counted[name][mine], getattr(limits, name)
+        for i in np.flatnonzero(found != program.use[name][mine])[:1]:
+            told = program.use[name][mine[i]]
+            yield f"core {mine[i]}: {name} recounted to {found[i]}, the program says {told}"
+        over = np.flatnonzero(found > limit)
+        if len(over):
+            worst = mine[over[found[over].argmax()]]
+            yield f"core {worst}: {counted[name][worst]} {name}, the limit is {limit} ({len(over)} cores are over it)"
+    empty = np.setdiff1d(mine, program.tiles["core"])
+    if len(empty):
+        yield f"core {empty[0]} holds no tile (and {len(empty) - 1} more)"
+    yield from _fan_out(program)
+
+
+def recount(program: Program) -> dict[str, Ints]:
+    """Resource name -> (cores,) int64, counted from the tables and the network alone.
+
+    Rules: an input axon serves one position of a port (one payload bit of it, where the source is a product; one
+    channel of it, where the chip cannot share weights) or one bias digit of one position; a route takes an output axon
+    for every neuron it carries; synapse lists are stored once a core for one projection and one pair of channel ranges.
+    """
+    tiles, ports, routes, chip = program.tiles, program.ports, program.routes, program.chip
+    n = len(program.cores)
+    carried = _volume(_common(tiles[routes["source_tile"]], ports[routes["port"]]))
+    area = _volume(ports[list(_columns(_AXES if not chip.weight_sharing else _AXES[:2]))])
+    inputs = np.bincount(ports["core"], weights=area * _payload_bits(program)[ports["bundle"]], minlength=n)
+    biases = {i: len(p.weight) for i, p in enumerate(program.network.projections) if isinstance(p, Bias)}
+    for number, digits in biases.items():
+        on = tiles[program.synapses["tile"][program.synapses["projection"] == number]]
+        positions = _volume(on[list(_columns(_AXES[:2]))])
+        inputs += np.bincount(on["core"], weights=digits * positions, minlength=n)
+    return {
+        "neurons": _counts(tiles["core"], _volume(tiles), n),
+        "input_axons": np.rint(inputs).astype(np.int64),
+        "output_axons": _counts(tiles["core"][routes["source_tile"]], carried, n),
+        "synapse_words": _synapse_words(program),
+    }
+
+
+def _synapse_words(program: Program) -> Ints:
+    synapses, tiles, chip = program.synapses, program.tiles, program.chip
+    total = np.zeros(len(program.cores), np.int64)
+    stored = chip.weight_format(program.origin.weight_bits).stored_bits
+    ranges = np.zeros((len(synapses), 2), np.int64)
+    wired = synapses["port"] >= 0
+    for column, name in enumerate(("c0", "c1")):
+        ranges[wired, column] = program.ports[name][synapses["port"][wired]]
+    for number, projection in enumerate(program.network.projections):
+        mine = synapses["projection"] == number
+        on = tiles[synapses["tile"][mine]]
+        blocks = np.stack([on["core"], on["c0"], on["c1"], *ranges[mine].T], axis=1).astype(np.int64)
+        copies = np.ones(len(blocks), np.int64)
+        if chip.weight_sharing:
+            blocks = np.unique(blocks, axis=0)
+            copies = copies[: len(blocks)]
+        elif wired[mine].all():
+            copies = _volume(program.ports[synapses["port"][mine]][list(_columns(_AXES[:2]))])
+        # few distinct channel ranges, many cores
+        shapes, which = np.unique(blocks[:, 1:], axis=0, return_inverse=True)
+        words = np.array([_block_words(projection, shape, chip, stored) for shape in shapes.tolist()], np.int64)
+        if len(blocks):
+            total += _counts(blocks[:, 0], words[which.reshape(-1)] * copies, len(total))
+    return total
+
+
+def _block_words(projection: Projection, channels: list[int], chip: ChipSpec, stored: int) -> int:
+    """Words of a block whose ``channels`` are tile c0, c1 and port c0, c1."""
+    t0, t1, s0, s1 = channels
+    if isinstance(projection, Encoder | Product):
+        return 0
+    if isinstance(projection, Dense | Gather):
+        return (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
+    if isinstance(projection, Bias):
+        return len(projection.weight) * _list_words(t1 - t0, False, chip, stored)
+    if isinstance(projection, Pool):
+        return (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
+    if not isinstance(projection, Conv):
+        raise TypeError(f"no resource rule for projection {projection.name!r} of kind {projection.kind!r}")
+    kh, kw, per_in, n_out = projection.weight.shape
+    per_out = n_out // projection.groups
+    targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
+    reached, lists = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
+    return sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, lists, strict=True))
+
+
+def _list_words(synapses: int, indexed: bool, chip: ChipSpec, stored: int) -> int:
+    """Words of one list; format of ``neurochip.chip.sections.SynapseMemory``."""
+    limits = chip.limits
+    bits = stored + limits.delay_bits + limits.tag_bits + (limits.index_bits if indexed else 0)
+    words = 0
+    for start in range(0, synapses, limits.block_synapses):
+        block = min(limits.block_synapses, synapses - start)
+        words += -(-(limits.header_bits + block * bits) // limits.word_bits)
+    return words
+
+
+def _fan_out(program: Program) -> Iterator[str]:
+    """Routes that any one neuron of a tile needs; looked at neuron by neuron only where the bound is not enough."""
+    limit = program.chip.limits.fan_out_per_neuron
+    if limit is None:
+        return
+    routes, tiles = program.routes, program.tiles
+    on_core = program.cores["kind"][tiles["core"]] == NEURON_CORE
+    many = np.bincount(routes["source_tile"], minlength=len(tiles)) > limit
+    for tile in np.flatnonzero(many & on_core):
+        boxes = _common(
+            np.repeat(tiles[tile : tile + 1], int((routes["source_tile"] == tile).sum())),
+            program.ports[routes["port"][routes["source_tile"] == tile]],
+        )
+        y, x, c = (int(tiles[low][tile]) for low, _ in _AXES)
+        times = np.zeros([int(tiles[top][tile] - tiles[low][tile]) for low, top in _AXES], np.int64)
+        for y0, y1, x0, x1, c0, c1 in boxes.tolist():
+            times[y0 - y : y1 - y, x0 - x : x1 - x, c0 - c : c1 - c] += 1
+        if times.max() > limit:
+            yield f"tile {tile}: a neuron sends to {times.max()} ports, the limit is {limit}"
+            return
+
+
+def _payload_bits(program: Program) -> Ints:
+    """(bundles,) int64: axons of one position: bits of the largest payload of its products, 1 for spikes."""
+    by_name = program.network.by_name
+    bits = []
+    for bundle in program.bundles:
+        highs = [by_name[s.population].high for s in bundle if by_name[s.population].neuron.kind == "product"]
+        bits.append(int(np.ceil(np.log2(max(highs) + 1))) if highs else 1)
+    return np.array(bits, np.int64)
+
+
+def _common(a: Table, b: Table) -> Table:
+    """Intersection of the boxes of each row, as a table of the six bounds; an empty one has a volume of 0."""
+    both = np.zeros(len(a), np.dtype([(name, np.int64) for name in _columns(_AXES)]))
+    for low, top in _AXES:
+        both[low] = np.maximum(a[low], b[low])
+        both[top] = np.maximum(both[low], np.minimum(a[top], b[top]))
+    return both
+
+
+def _volume(boxes: Table) -> Ints:
+    """Product of the sides of each box, over the axes the table has."""
+    volume = np.ones(len(boxes), np.int64)
+    for low, top in _AXES:
+        if low in (boxes.dtype.names or ()):
+            volume *= boxes[top].astype(np.int64) - boxes[low]
+    return volume
+
+
+def _columns(axes: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(name for axis in axes for name in axis)
+
+
+def _counts(places: Ints, amounts: Ints, size: int) -> Ints:
+    return np.rint(np.bincount(places, weights=amounts, minlength=size)).astype(np.int64)
