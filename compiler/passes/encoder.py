@@ -1,0 +1,100 @@
+"""The first layer on analog input: whole numbers from the image to the neurons' bias registers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import floor, isfinite
+
+from compiler.ir.graph import Graph, Node
+from compiler.ir.ops import Conv2d, Input, Linear, QuantiseInput, Requantise
+from compiler.passes.rewrite import called, readers, spliced, with_op
+from compiler.passes.target import Target
+from compiler.passes.units import Synapses, choose_unit, integer_bias, integer_weights
+from neurochip.errors import UnsupportedError
+
+MULTIPLIER = 2**15
+"""Bound of the multiplier of a Requantise; products with 32-bit sums stay within 53 bits."""
+
+SHIFT = 30
+"""Largest shift of a Requantise."""
+
+
+def with_quantised_inputs(graph: Graph, target: Target) -> Graph:
+    """A QuantiseInput behind every input that is not spikes; raises UnsupportedError if its range is unknown."""
+    for node in graph.inputs:
+        kind = graph.type_of(node)
+        if kind.is_counts:
+            continue
+        for reader in readers(graph, node.name):
+            if reader is None or not isinstance(reader.op, Conv2d | Linear):
+                found = "the output" if reader is None else called(reader)
+                raise UnsupportedError(
+                    f"{called(node)}: analog input feeds {found}; only a conv2d or linear layer can encode it: "
+                    "put one before it, or give the model spikes (whole numbers >= 0)"
+                )
+        assert isinstance(node.op, Input)
+        op = input_levels(node, node.op, target.input_bits)
+        levels = Node(graph.fresh_name(f"{node.name}.levels"), op, (node.name,))
+        graph = spliced(graph, node.name, [node, levels], (), {node.name: levels.name})
+    return graph
+
+
+def input_levels(node: Node, op: Input, bits: int) -> QuantiseInput:
+    """Unsigned levels 0..2^bits - 1 if no element is negative, else symmetric signed ones; whole inputs stay whole."""
+    if not (isfinite(op.low) and isfinite(op.high)) or op.low == op.high == 0:
+        raise UnsupportedError(
+            f"{called(node)}: its range {op.low:g}..{op.high:g} does not tell how to make it whole numbers; "
+            f"say what the data holds: --set input.low=…,input.high=…"
+        )
+    largest = max(abs(op.low), abs(op.high))
+    levels = 2**bits - 1 if op.low >= 0 else 2 ** (bits - 1) - 1
+    scale = 1.0 if op.integer and largest <= levels else largest / levels
+    return QuantiseInput(scale=scale, low=round(op.low / scale), high=round(op.high / scale))
+
+
+def encoded(graph: Graph, layer: Node, threshold: float, limit: int, target: Target) -> tuple[Graph, float]:
+    """Integers in ``layer``, which reads a QuantiseInput, and a Requantise behind it; returns the neurons' unit, too.
+
+    The unit is the finest in which the current provably fits the bias register and the threshold is whole.
+    """
+    op, levels = layer.op, graph.producer(layer)
+    while not isinstance(levels.op, QuantiseInput):
+        levels = graph.producer(levels)
+    assert isinstance(op, Conv2d | Linear)
+    top = 2 ** (target.encoder_weight_bits - 1) - 1
+    unit = choose_unit([Synapses(weight=op.weight)], -top, top)
+    step = unit * levels.op.scale
+    try:
+        bias = integer_bias(op.bias, step)
+    except OverflowError as error:
+        raise UnsupportedError(
+            f"{called(layer)}: a bias of {error} in units of {step:.3g}; rescale the layer or its input"
+        ) from None
+    op = replace(op, weight=integer_weights(op.weight, unit, -top, top), bias=bias)
+    sums = op.infer(graph.type_of(layer.inputs[0]))
+    largest = max(-sums.low, sums.high)
+    register = 2 ** (target.arithmetic.bias_bits - 1) - 1 if target.arithmetic.bias_bits > 1 else 0
+    if register == 0:
+        raise UnsupportedError(
+            f"{called(layer)}: reads analog input, and this chip has no bias register to take its current; "
+            "encode the input as spikes, or choose another chip"
+        )
+    finest = max(largest * step / register, step / 2 ** (MULTIPLIER.bit_length() - 3))
+    theta = min(floor(threshold / finest), limit)
+    if theta < 1:
+        raise UnsupportedError(
+            f"{called(layer)}: its current can reach {largest * step:.4g}, more than {register} times the threshold "
+            f"{threshold:.4g} behind it, so that the bias register cannot hold both; narrow the input's range"
+        )
+    requantise = Requantise(**_fixed_point(step * theta / threshold))
+    behind = Node(graph.fresh_name(f"{layer.name}.requantise"), requantise, (layer.name,))
+    graph = spliced(graph, layer.name, [with_op(layer, op), behind], (), {layer.name: behind.name})
+    return graph, threshold / theta
+
+
+def _fixed_point(ratio: float) -> dict[str, int]:
+    """The finest multiplier / 2^shift not above ``ratio``, so that what fitted still fits."""
+    shift = SHIFT
+    while floor(ratio * 2**shift) >= MULTIPLIER and shift > 1:
+        shift -= 1
+    return {"multiplier": max(1, floor(ratio * 2**shift)), "shift": shift}

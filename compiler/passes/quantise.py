@@ -1,0 +1,204 @@
+"""Real weights, biases and thresholds to integers in the unit of each population."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from compiler.ir.graph import Graph, Node
+from compiler.ir.ops import Add, Conv2d, Linear, Neuron, QuantiseInput, Readout
+from compiler.passes.encoder import encoded, with_quantised_inputs
+from compiler.passes.rewrite import LAYOUT, base_of, called, readers, with_op
+from compiler.passes.target import Target
+from compiler.passes.units import (
+    Synapses,
+    choose_threshold,
+    choose_unit,
+    integer_bias,
+    integer_weights,
+    threshold_of_integers,
+)
+from neurochip.errors import UnsupportedError
+
+
+@dataclass(frozen=True, slots=True)
+class Quantise:
+    """Give every population a unit q and hold weights, biases and thresholds as whole numbers of it.
+
+    - Synapses: weight = round(w / q) in the chip's range, bias = round(b / q), threshold = v_th / q, where q is
+      the v_th / theta with the least expected squared error. Layers that meet in one neuron share q.
+    - Sums of spikes and attention are whole already: q = 1; thresholds as ``threshold_of_integers`` says.
+    - Readout: a unit of its own, kept in ``scale``; its bias stays real.
+    - Analog input: ``QuantiseInput`` behind it, integers in the layer that reads it, and ``Requantise`` behind that,
+      to whole numbers that fit the chip's bias register whatever the input is.
+
+    Requires: all other passes.
+    Ensures: weights int8 (int16 in an encoder of more than 8 bits), biases int32, whole thresholds; every value but
+        the analog input and the readout is a whole number with proven bounds. The result approximates the model:
+        each weight is off by at most q / 2 unless clipped, each bias by q / 2; thresholds of synaptic currents are
+        exact.
+    Source: Davies et al. 2018, "Loihi", IEEE Micro 38(1), and Jacob et al. 2018, arXiv:1712.05877, section 2.2
+        (fixed-point multiplier) for the integer forms; least squared error over clips as in Banner et al. 2019,
+        arXiv:1810.05723, section 3.
+    """
+
+    name: ClassVar[str] = "quantise"
+
+    def run(self, graph: Graph, target: Target) -> Graph:
+        """Raises UnsupportedError naming the layer that cannot become integers, and a remedy."""
+        for layer in graph.of_type(Conv2d, Linear):
+            _check_layer(graph, layer)
+        graph = with_quantised_inputs(graph, target)
+        for population in _populations(graph):
+            graph = _quantised(graph, population, target)
+        readouts = {node.name: [with_op(node, _quantised_readout(node.op, target))] for node in graph.of_type(Readout)}
+        return graph.replace_nodes(readouts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Population:
+    """Neurons that must share one unit, and what their currents come from, by name."""
+
+    neurons: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def _check_layer(graph: Graph, layer: Node) -> None:
+    """A weight layer must read spikes, or one analog input, and feed neurons only."""
+    for name in layer.inputs:
+        base, kind = base_of(graph, name), graph.types[name]
+        if kind.is_counts or (base in graph.inputs and len(layer.inputs) == 1):
+            continue
+        alone = "; an analog input must be the only one" if base in graph.inputs else ""
+        raise UnsupportedError(
+            f"{called(layer)}: reads {kind} from {called(base)}, but only the first layer may read real values{alone}; "
+            "put a neuron between them"
+        )
+    for reader in readers(graph, layer.name, (*LAYOUT, Add)):
+        if reader is None or not isinstance(reader.op, Neuron):
+            found = "the output" if reader is None else called(reader)
+            raise UnsupportedError(f"{called(layer)}: feeds {found} with real values; put a neuron between them")
+
+
+def _populations(graph: Graph) -> list[_Population]:
+    """Neurons grouped so that no weight layer feeds two groups."""
+    groups: list[_Population] = []
+    for neuron in graph.of_type(Neuron):
+        sources = _current_sources(graph, neuron.inputs[0])
+        layers = {name for name in sources if isinstance(graph.node(name).op, Conv2d | Linear)}
+        merged = _Population((neuron.name,), tuple(dict.fromkeys(sources)))
+        for group in [group for group in groups if layers.intersection(group.sources)]:
+            groups.remove(group)
+            together = tuple(dict.fromkeys((*group.sources, *merged.sources)))
+            merged = _Population((*group.neurons, *merged.neurons), together)
+        groups.append(merged)
+    return groups
+
+
+def _current_sources(graph: Graph, name: str) -> list[str]:
+    """What is added up to a current."""
+    node = base_of(graph, name)
+    if isinstance(node.op, Add):
+        return [source for part in node.inputs for source in _current_sources(graph, part)]
+    return [node.name]
+
+
+def _quantised(graph: Graph, population: _Population, target: Target) -> Graph:
+    neurons = [graph.node(name) for name in population.neurons]
+    sources = [graph.node(name) for name in population.sources]
+    layers = [node for node in sources if isinstance(node.op, Conv2d | Linear)]
+    _check_units(graph, neurons, sources, layers)
+    if not layers:
+        return graph.replace_nodes({node.name: [_on_integers(graph, node)] for node in neurons})
+    ops = [node.op for node in neurons if isinstance(node.op, Neuron)]
+    for node, op in zip(neurons, ops, strict=True):
+        if op.threshold <= 0:
+            raise UnsupportedError(
+                f"{called(node)}: its threshold {op.threshold:g} lets it fire without input; "
+                "train with one above v_reset"
+            )
+    smallest = min(op.threshold for op in ops)
+    limit = _largest_threshold(target)
+    if _reads_levels(graph, layers[0]):
+        graph, unit = encoded(graph, layers[0], smallest, limit, target)
+        changes = {}
+    else:
+        synapses = [_synapses(graph, layer) for layer in layers]
+        theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit)
+        unit = smallest / theta
+        changes = {layer.name: [_in_unit(layer, unit, target)] for layer in layers}
+    for name, op in zip(population.neurons, ops, strict=True):
+        theta = max(1, round(op.threshold / unit))
+        changes[name] = [with_op(graph.node(name), replace(op, threshold=float(theta)))]
+    return graph.replace_nodes(changes)
+
+
+def _check_units(graph: Graph, neurons: list[Node], sources: list[Node], layers: list[Node]) -> None:
+    """The currents of one population must be countable in one unit."""
+    names = ", ".join(called(node) for node in neurons)
+    for node in sources:
+        kind = graph.type_of(node)
+        if node not in layers and not kind.integer:
+            raise UnsupportedError(
+                f"{names}: reads {kind} from {called(node)}; put a conv2d or linear layer before the neuron"
+            )
+    listed = ", ".join(called(node) for node in sources)
+    if layers and len(layers) < len(sources):
+        raise UnsupportedError(
+            f"{names}: adds up weighted and whole currents ({listed}), which have no unit in common; "
+            "put a weight layer before each of them"
+        )
+    if len(layers) > 1 and any(_reads_levels(graph, layer) for layer in layers):
+        raise UnsupportedError(
+            f"{names}: adds up the encoded input and other currents ({listed}), which have no unit in common; "
+            "put a neuron behind the first layer"
+        )
+
+
+def _reads_levels(graph: Graph, layer: Node) -> bool:
+    return isinstance(base_of(graph, layer.inputs[0]).op, QuantiseInput)
+
+
+def _largest_threshold(target: Target) -> int:
+    """The largest one that every chip register holds without rounding."""
+    rules = target.arithmetic
+    return int(2 ** min(rules.threshold_bits, rules.membrane_bits - 1 - rules.threshold_shift)) - 1
+
+
+def _on_integers(graph: Graph, node: Node) -> Node:
+    """A neuron on whole currents."""
+    assert isinstance(node.op, Neuron)
+    theta = threshold_of_integers(node.op, graph.timesteps)
+    if theta is None or theta < 0 or (theta == 0 and node.op.fires == "ge"):
+        reason = "lets it fire without input" if theta is not None else "is too far from a whole number"
+        raise UnsupportedError(
+            f"{called(node)}: its currents are whole numbers, of which its threshold {node.op.threshold:g} {reason}; "
+            "use a scale and a threshold that are powers of two, or T = 1"
+        )
+    return with_op(node, replace(node.op, threshold=float(theta)))
+
+
+def _synapses(graph: Graph, layer: Node) -> Synapses:
+    assert isinstance(layer.op, Conv2d | Linear)
+    spikes = sum(kind.high for kind in graph.input_types(layer))
+    return Synapses(weight=layer.op.weight, bias=layer.op.bias, spikes=spikes)
+
+
+def _in_unit(layer: Node, unit: float, target: Target) -> Node:
+    """The layer in whole numbers of ``unit``."""
+    assert isinstance(layer.op, Conv2d | Linear)
+    weight = integer_weights(layer.op.weight, unit, target.weight_low, target.weight_high)
+    try:
+        bias = integer_bias(layer.op.bias, unit)
+    except OverflowError as error:
+        raise UnsupportedError(
+            f"{called(layer)}: a bias of {error} in units of {unit:.3g}; train with weight decay on biases"
+        ) from None
+    return with_op(layer, replace(layer.op, weight=weight, bias=bias))
+
+
+def _quantised_readout(op: object, target: Target) -> Readout:
+    assert isinstance(op, Readout)
+    unit = choose_unit([Synapses(weight=op.weight)], target.weight_low, target.weight_high)
+    weight = integer_weights(op.weight, unit, target.weight_low, target.weight_high)
+    return replace(op, weight=weight, scale=op.scale * unit)

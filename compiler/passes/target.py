@@ -1,0 +1,39 @@
+"""What the passes must know of the chip, and what a pass is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from compiler.ir.graph import Graph
+from neurochip.network.arithmetic import Arithmetic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The integers a chip computes with.
+
+    Attributes:
+        arithmetic: widths of bias, threshold and membrane registers.
+        weight_low, weight_high: smallest and largest synaptic weight, e.g. -128 and 127.
+        per_neuron_threshold: a threshold for each neuron; no pass uses it yet, as a ``Neuron`` op has a single one.
+        encoder_weight_bits: signed width of the first layer's weights, where the host computes that layer.
+        input_bits: width of the quantised analog input.
+    """
+
+    arithmetic: Arithmetic
+    weight_low: int
+    weight_high: int
+    per_neuron_threshold: bool = False
+    encoder_weight_bits: int = 8
+    input_bits: int = 8
+
+
+class Pass(Protocol):
+    """A rewriting of graphs; its docstring states what it requires, what it ensures and its source."""
+
+    name: ClassVar[str]
+
+    def run(self, graph: Graph, target: Target) -> Graph:
+        """The rewritten graph; raises UnsupportedError naming the node and a remedy."""
+        ...
