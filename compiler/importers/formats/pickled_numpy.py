@@ -14,6 +14,8 @@ from compiler.importers.formats.pickled_plain import Arguments, Maker, charge_co
 from compiler.importers.formats.storage import MAX_DIMENSIONS, Budget, brief
 from neurochip.errors import CheckpointError
 
+_MAX_SIZE: Final = 1 << 62  # of an axis of an array without elements
+
 
 class NumpyDtype:
     """``numpy.dtype`` under construction: the pickle gives its byte order after it is made."""
@@ -47,7 +49,7 @@ class NumpyArray:
 def _array(raw: object, dtype: object, shape: object, order: object) -> NDArray[Any]:
     if type(dtype) is not NumpyDtype or type(raw) is not bytes or type(shape) is not tuple:
         raise CheckpointError("a NumPy array that is not made of plain numbers; save it with numpy.savez instead")
-    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= len(raw) for n in shape):
+    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n <= (len(raw) or _MAX_SIZE) for n in shape):
         raise CheckpointError(f"a NumPy array of shape {brief(shape)} over {len(raw)} bytes")
     kind = np.dtype(dtype.order + dtype.code)
     flat: NDArray[Any] = np.frombuffer(raw, kind) if raw else np.empty(0, kind)

@@ -40,7 +40,7 @@ class TypedStorage:
 
 def name_of(value: object) -> str:
     """How errors call a value that the pickle uses as a function or type."""
-    return repr(str(value)) if type(value) is Global else brief(value)
+    return repr(brief(value.path)) if type(value) is Global else brief(value)
 
 
 def _sizes(value: object) -> tuple[int, ...]:
@@ -91,8 +91,8 @@ def _rebuild_parameter(_: Budget, args: Arguments) -> TensorRef:
 def _rebuild_from_type(budget: Budget, args: Arguments) -> TensorRef:
     """A tensor with Python attributes, which are dropped."""
     function, kind, inner, _attributes = args
-    maker = _MAKERS_OF_TENSORS.get(str(function)) if type(function) is Global else None
-    if maker is None or type(kind) is not Global or str(kind) not in ("torch.Tensor", "torch.nn.parameter.Parameter"):
+    maker = _MAKERS_OF_TENSORS.get(function.path) if type(function) is Global else None
+    if maker is None or type(kind) is not Global or kind.path not in ("torch.Tensor", "torch.nn.parameter.Parameter"):
         raise CheckpointError(f"a tensor subclass {name_of(kind)} made by {name_of(function)}; save a plain tensor")
     return maker(budget, tuple(inner))
 

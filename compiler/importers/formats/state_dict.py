@@ -23,7 +23,7 @@ BOOKKEEPING: Final = frozenset(
 )
 PREFIXES: Final = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
 MAX_DEPTH: Final = 32
-MAX_VALUES: Final = 1_000_000
+MAX_VALUES: Final = 300_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +168,7 @@ def _plain(value: object, budget: Budget, walk: _Walk, depth: int) -> object:
         return _frozen(value.array)
     if type(value) in (str, bytes, int, float, bool, set, frozenset, type(None)):
         return value
-    return str(value) if type(value) is Global else f"<{type(value).__name__}>"
+    return value.path if type(value) is Global else f"<{type(value).__name__}>"
 
 
 def _frozen(array: NDArray[Any] | None) -> object:

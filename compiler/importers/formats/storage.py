@@ -40,14 +40,18 @@ def itemsize(dtype: str) -> int:
     return np.dtype(DTYPES[dtype]).itemsize
 
 
+def _are_small(values: Any) -> bool:
+    return len(values) <= 8 and all(type(value) is int and abs(value) < 1 << 128 for value in values)
+
+
 def brief(value: object, limit: int = 80) -> str:
     """Text of a value from an untrusted file, short and free of control characters."""
     if isinstance(value, str):
         text = value[: limit + 1]
     elif isinstance(value, int) and abs(value) < 1 << 128:
         text = str(value)
-    elif isinstance(value, tuple | list) and len(value) <= 8 and all(type(v) is int for v in value):
-        text = "(" + ", ".join(brief(v) for v in value) + ")"
+    elif type(value) in (tuple, list) and _are_small(value):
+        text = str(value)
     else:
         text = f"<{type(value).__name__}>"
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -168,22 +172,24 @@ class TensorRef:
 
     def __post_init__(self) -> None:
         count = self.storage.nbytes // itemsize(self.dtype)
-        where = f"tensor of shape {brief(self.shape)}, strides {brief(self.stride)}, offset {brief(self.offset)}"
         if len(self.shape) != len(self.stride) or len(self.shape) > MAX_DIMENSIONS:
-            raise CheckpointError(f"{where}: expected as many strides as sizes, at most {MAX_DIMENSIONS}")
+            raise CheckpointError(f"{self}: expected as many strides as sizes, at most {MAX_DIMENSIONS}")
         if min(self.offset, *self.shape, *self.stride, 0) < 0:
-            raise CheckpointError(f"{where}: sizes, strides and offset must not be negative")
+            raise CheckpointError(f"{self}: sizes, strides and offset must not be negative")
         reach = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1
         if 0 not in self.shape and reach > count:
             raise CheckpointError(
-                f"{where} reaches element {brief(reach)} of storage {brief(self.storage.key)!r}, which has {count}; "
+                f"{self} reaches element {brief(reach)} of storage {brief(self.storage.key)!r}, which has {count}; "
                 "the file is corrupt or was made to deceive"
             )
+
+    def __str__(self) -> str:
+        return f"tensor of shape {brief(self.shape)}, strides {brief(self.stride)}, offset {brief(self.offset)}"
 
     def array(self, budget: Budget) -> NDArray[Any]:
         """The tensor as a read-only array that shares memory with the other views of its storage."""
         base = self.storage.array(self.dtype, budget)
-        budget.charge(math.prod(self.shape) * base.itemsize, f"tensor of shape {brief(self.shape)}")
+        budget.charge(math.prod(self.shape) * base.itemsize, "a tensor")
         if 0 in self.shape:
             try:
                 empty = np.empty(self.shape, base.dtype)

@@ -32,8 +32,10 @@ class Global:
     module: str
     name: str
 
-    def __str__(self) -> str:
-        return brief(f"{self.module}.{self.name}")
+    @property
+    def path(self) -> str:
+        """The dotted name."""
+        return f"{self.module}.{self.name}"
 
 
 class Vocabulary(Protocol):

@@ -42,7 +42,7 @@ class TorchVocabulary:
         )
 
     def call(self, function: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        maker = _MAKERS.get(str(function)) if type(function) is Global else None
+        maker = _MAKERS.get(function.path) if type(function) is Global else None
         if maker is None or kwargs:
             raise CheckpointError(f"the pickle calls {name_of(function)}, which is not a constructor; {RESAVE}")
         try:
@@ -75,11 +75,11 @@ class TorchVocabulary:
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage" or pid[5:] not in ((), (None,)):
             raise CheckpointError(f"a persistent id that is {brief(pid)}, expected the description of a storage")
         _, kind, key, _, count = pid[:5]
-        if type(kind) is not Global or str(kind) not in STORAGES:
+        if type(kind) is not Global or kind.path not in STORAGES:
             raise CheckpointError(f"a storage of type {name_of(kind)}; complex and quantised tensors are not read")
         if type(key) is not str or type(count) is not int or not 0 <= count < 1 << 60:
             raise CheckpointError(f"storage {brief(key)!r} of {brief(count)} elements, expected a name and a size")
-        dtype = STORAGES[str(kind)]
+        dtype = STORAGES[kind.path]
         return TypedStorage(self._find_storage(key, count * itemsize(dtype)), dtype)
 
 
@@ -97,7 +97,7 @@ def load_pickle(data: bytes | mmap.mmap, vocabulary: TorchVocabulary, position: 
 def _reconstructor(budget: Budget, args: Arguments) -> object:
     """``copyreg._reconstructor(cls, base, state)``: how protocols 0 and 1 make instances."""
     cls, _base, state = args
-    maker = PLAIN.get(str(cls)) if type(cls) is Global else None
+    maker = PLAIN.get(cls.path) if type(cls) is Global else None
     if maker is None:
         raise TypeError
     return maker(budget, () if state is None else (state,))
