@@ -19,6 +19,9 @@ from neurochip.network.network import Network, Population
 from neurochip.network.projections import Projection
 from neurochip.program.image import uses_axons
 
+TILE_PRICE = 0.01
+"""Cores that one more tile is worth: crumbs pack well on paper, and cost table rows and repeated weights."""
+
 RESOURCES = ("neurons", "input_axons", "output_axons", "synapse_words")
 
 
@@ -108,7 +111,7 @@ def search(
     share = np.max([demand[name] / limits[name] for name in RESOURCES], axis=0)
     cores = tiles / np.floor(1 / np.clip(share, 1e-9, 1))
     traffic = source_traffic(network, population, (th, tw, tc))
-    score = np.where(fits, cores + traffic / limits["output_axons"], np.inf)
+    score = np.where(fits, cores + traffic / limits["output_axons"] + TILE_PRICE * tiles, np.inf)
     best = int(np.lexsort((traffic, np.round(score, 9)))[0])
     return Tiling(
         population=population,

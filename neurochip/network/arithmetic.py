@@ -33,6 +33,4 @@ class Arithmetic(BaseModel):
         13, ge=0, le=32, description="signed width of a neuron's bias mantissa; 0 = no bias register"
     )
     bias_shift_max: int = Field(7, ge=0, le=16, description="bias = mantissa << (0..bias_shift_max)")
-    soft_reset: bool = Field(
-        False, description="the chip can subtract the threshold instead of resetting to 0"
-    )
+    soft_reset: bool = Field(False, description="the chip can subtract the threshold instead of resetting to 0")

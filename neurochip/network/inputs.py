@@ -17,9 +17,7 @@ def quantise_input(spec: InputSpec, x: NDArray[np.generic], timesteps: int) -> N
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
-        raise InputError(
-            f"input: expected an array of numbers, found dtype {array.dtype}; save it as float32 or uint8"
-        )
+        raise InputError(f"input: expected an array of numbers, found dtype {array.dtype}; save it as float32 or uint8")
     rank = len(spec.shape)
     if array.ndim not in (rank + 1, rank + 2) or array.shape[array.ndim - rank :] != spec.shape:
         dims = ", ".join(map(str, spec.shape))
@@ -28,9 +26,7 @@ def quantise_input(spec: InputSpec, x: NDArray[np.generic], timesteps: int) -> N
             "check the layout (channels first) and the image size the model was compiled for"
         )
     steps = array[None] if array.ndim == rank + 1 else array
-    if len(steps) not in (1, timesteps) or (
-        spec.kind == "spikes" and array.ndim == rank + 1 and timesteps != 1
-    ):
+    if len(steps) not in (1, timesteps) or (spec.kind == "spikes" and array.ndim == rank + 1 and timesteps != 1):
         raise InputError(
             f"input: expected {timesteps} steps (T first), found shape {array.shape}; "
             "give one frame per step, or a static image where the model takes analog input"
@@ -47,9 +43,7 @@ def quantise_input(spec: InputSpec, x: NDArray[np.generic], timesteps: int) -> N
             "normalise the data as in training, or compile with --set input.low=... --set input.high=..."
         )
     if spec.kind == "spikes" and not (levels == values).all():
-        raise InputError(
-            "input: expected whole numbers of spikes, found fractions; encode the data as spikes first"
-        )
+        raise InputError("input: expected whole numbers of spikes, found fractions; encode the data as spikes first")
     whole = levels.astype(np.int64)
     if rank == 1:
         return whole[:, :, None, None, :]

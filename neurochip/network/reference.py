@@ -21,9 +21,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     """
     levels = quantise_input(network.input, x, network.timesteps)  # (T or 1, B, H, W, C)
     batch = levels.shape[1]
-    membranes = {
-        p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations
-    }
+    membranes = {p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations}
     spikes: dict[str, list[Int]] = {p.name: [] for p in network.populations}
     wraps = clips = 0
     for step in range(network.timesteps):
@@ -40,9 +38,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             if population.neuron.kind == "product":
                 now[population.name] = total
                 continue
-            current, wrapped = bounded(
-                total, network.arithmetic.current_bits, network.arithmetic.current_overflow
-            )
+            current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
             fired, membrane, clipped = update(
                 population.neuron, network.arithmetic, membranes[population.name], current
             )
@@ -103,9 +99,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         scaled = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
         return scaled << projection.shift
     if isinstance(projection, Bias):
-        digits = [
-            row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)
-        ]
+        digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
         return np.sum(digits, axis=0)
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
@@ -165,7 +159,5 @@ def correlate(
             step = n_out // groups
             for g in range(groups):
                 part = window[..., g * per_group : (g + 1) * per_group]
-                out[..., g * step : (g + 1) * step] += matmul(
-                    part, weight[dy, dx, :, g * step : (g + 1) * step]
-                )
+                out[..., g * step : (g + 1) * step] += matmul(part, weight[dy, dx, :, g * step : (g + 1) * step])
     return out

@@ -14,7 +14,7 @@ from neurochip.noc import analytic, packet
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import Timing
 from neurochip.program.image import NEURON_CORE, Program
-from neurochip.sim.trace import CoreCounts
+from neurochip.sim.trace import CoreCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
 FIDELITIES = ("analytic", "packet")
@@ -57,6 +57,7 @@ class Clock:
     mesh: Mesh
     timing: Timing
     packet_mode: bool
+    router: Counts
     noc_core: Counts
     neurons: Counts
     barrier_ns: float
@@ -70,15 +71,7 @@ class Clock:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
         chip, cores = program.chip, program.cores
         costs = chip.costs(program.origin.profile)
-        n_routers_x = (int(cores["x"].max()) // chip.mesh_columns + 1) if len(cores) else 1
-        n_routers_y = (int(cores["y"].max()) // chip.mesh_rows + 1) if len(cores) else 1
-        mesh = Mesh(
-            columns=chip.mesh_columns,
-            rows=chip.mesh_rows,
-            chip_columns=n_routers_x,
-            chip_rows=n_routers_y,
-            cores_per_router=max(chip.cores_per_router, int(cores["slot"].max(initial=0)) + 1),
-        )
+        mesh = program_mesh(program)
         n = costs.noc
         timing = Timing.from_ns(
             hop_x_ns=n.hop_x_ns,
@@ -96,6 +89,7 @@ class Clock:
             mesh=mesh,
             timing=timing,
             packet_mode=noc == "packet",
+            router=router,
             noc_core=router * mesh.cores_per_router + cores["slot"],
             neurons=np.where(cores["kind"] == NEURON_CORE, program.use["neurons"], 0).astype(np.int64),
             barrier_ns=costs.barrier_ns(used, program.n_chips),
@@ -127,6 +121,20 @@ class Clock:
             return needed
         totals.overruns += needed > fixed
         return max(fixed, needed)
+
+    def count_moves(self, source: Counts, target: Counts, packets: Counts, counts: PopulationCounts) -> None:
+        """Add the packets of one population's routes, and the router-to-router moves on their XY paths."""
+        here, there = self.router[source], self.router[target]
+        width, columns, rows = self.mesh.width, self.mesh.columns, self.mesh.rows
+        dx, dy = np.abs(here % width - there % width), np.abs(here // width - there // width)
+        over_x = np.abs(here % width // columns - there % width // columns)
+        over_y = np.abs(here // width // rows - there // width // rows)
+        counts.packets += int(packets.sum())
+        counts.hops_x += int(packets @ dx)
+        counts.hops_y += int(packets @ dy)
+        counts.crossings += int(packets @ (over_x + over_y))
+        counts.local += int(packets @ (here == there))
+        counts.to_processors += int(packets @ (self.program.cores["kind"][target] != NEURON_CORE))
 
     def busy_ns(self, work: TickWork, sent: Counts, received: Counts) -> NDArray[np.float64]:
         """Time each core needs for its share of a tick: every event in turn."""
@@ -180,6 +188,18 @@ class Clock:
             "drain_max_ns": float(drain.max() * self.timing.cycle_ns),
             "analytic_over_packet": float(ratio.mean()),
         }
+
+
+def program_mesh(program: Program) -> Mesh:
+    """The routers of all chips a program uses, as one mesh; processors and the host hang on routers like cores."""
+    chip, cores = program.chip, program.cores
+    return Mesh(
+        columns=chip.mesh_columns,
+        rows=chip.mesh_rows,
+        chip_columns=int(cores["x"].max(initial=0)) // chip.mesh_columns + 1,
+        chip_rows=int(cores["y"].max(initial=0)) // chip.mesh_rows + 1,
+        cores_per_router=max(chip.cores_per_router, int(cores["slot"].max(initial=0)) + 1),
+    )
 
 
 def first_cycles(source: Counts, packets: Counts, spacing: int) -> Counts:

@@ -22,7 +22,7 @@ from neurochip.sim import kernels
 from neurochip.sim.clock import Clock, TickWork
 from neurochip.sim.kernels import Events
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
-from neurochip.sim.trace import CoreCounts, LayerCounts, Trace
+from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts, Trace
 
 Counts = NDArray[np.int64]
 Observer = Callable[[int, dict[str, NDArray[np.int32]], NDArray[np.int64]], None]
@@ -54,7 +54,7 @@ class Totals:
 
     cores: CoreCounts
     links: Counts
-    spikes: dict[str, Counts]
+    populations: dict[str, PopulationCounts]
     projections: dict[str, LayerCounts]
     tick_ns: list[NDArray[np.float64]] = field(default_factory=list)
     packets: int = 0
@@ -94,7 +94,9 @@ def run_program(
     totals = Totals(
         cores=CoreCounts.zeros(len(program.cores)),
         links=np.zeros(clock.mesh.n_links, np.int64),
-        spikes={p.name: np.zeros(network.timesteps, np.int64) for p in network.populations},
+        populations={
+            p.name: PopulationCounts(spikes=np.zeros(network.timesteps, np.int64)) for p in network.populations
+        },
         projections={p.name: LayerCounts() for p in network.projections},
     )
     inputs = levels.shape[1]
@@ -137,7 +139,7 @@ def run_input(
             step = tick - plan.population.depth
             if not 0 <= step < network.timesteps:
                 continue
-            emission = _run_step(schedule, plan, step, tick, frames, state, bundles, by_number, totals, work)
+            emission = _run_step(schedule, clock, plan, step, tick, frames, state, bundles, by_number, totals, work)
             state.emitted[plan.number][tick] = emission
             if observe:
                 history[plan.population.name].append(emission)
@@ -152,6 +154,7 @@ def run_input(
 
 def _run_step(
     schedule: Schedule,
+    clock: Clock,
     plan: PopulationPlan,
     step: int,
     tick: int,
@@ -163,7 +166,7 @@ def _run_step(
     work: TickWork,
 ) -> Emission:
     """One population's step: gather input, update, count, send."""
-    population = plan.population
+    population, counts = plan.population, totals.populations[plan.population.name]
     per_slice = np.zeros((population.positions, plan.n_slices), np.int64)
     if population.neuron.kind == "source":
         frame = frames[min(step, len(frames) - 1)].reshape(population.positions, population.channels)
@@ -192,14 +195,16 @@ def _run_step(
         )
         emission = Emission(events)
         totals.wraps, totals.clips = totals.wraps + wraps, totals.clips + clips
+        counts.active += int(active.sum())
         kernels.tile_sums(active, plan.tiles, population.width, work.active)
         kernels.slice_spikes(events, plan.slice_width, per_slice)
         kernels.tile_sums(per_slice, plan.tiles, population.width, work.spikes)
-    totals.spikes[population.name][step] += per_slice.sum()
+    counts.spikes[step] += per_slice.sum()
     if len(plan.routes):
         packets = np.zeros(len(plan.routes), np.int64)
         kernels.route_packets(per_slice, emission.events, plan.routes, population.width, packets)
         work.send(plan.route_source, plan.route_target, packets)
+        clock.count_moves(plan.route_source, plan.route_target, packets, counts)
     return emission
 
 

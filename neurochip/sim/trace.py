@@ -45,13 +45,32 @@ class LayerCounts:
     coincidences: int = 0
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class PopulationCounts:
+    """Totals of one population over all inputs; their sums over populations equal the totals of the Trace.
+
+    ``spikes``: (T,) int64 emitted at each step; payloads of products count as their binary digits.
+    ``active``: neuron updates with input or charge. The rest are packets sent, the moves they made, and
+    how many went to embedded processors.
+    """
+
+    spikes: Counts
+    active: int = 0
+    packets: int = 0
+    hops_x: int = 0
+    hops_y: int = 0
+    crossings: int = 0
+    local: int = 0
+    to_processors: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
     """Everything measured in one run, summed over its inputs unless it says otherwise.
 
     Attributes:
         readout: (B, O) int64; logits: (B, O) float64.
-        spikes: population -> (T,) int64 emitted at each step; payloads of products count as their binary digits.
+        populations: population -> PopulationCounts.
         projections: projection -> LayerCounts.
         cores: CoreCounts; links: (n_links,) int64 packets.
         tick_ns: (B, ticks) float64 duration of every tick of every input.
@@ -64,7 +83,7 @@ class Trace:
     inputs: int
     readout: NDArray[np.int64]
     logits: NDArray[np.float64]
-    spikes: dict[str, Counts]
+    populations: dict[str, PopulationCounts]
     projections: dict[str, LayerCounts]
     cores: CoreCounts
     links: Counts

@@ -1,0 +1,152 @@
+"""The stages in order: read this file first. Graph -> passes -> Network -> balanced Network -> Program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.ir.graph import Graph
+from compiler.ir.ops.attention import Attention
+from compiler.ir.ops.conv import Conv2d
+from compiler.ir.ops.linear import Linear
+from compiler.ir.ops.pool import SumPool
+from compiler.ir.ops.quantised import QuantiseInput
+from compiler.ir.ops.readout import Readout
+from compiler.ir.text import print_graph
+from compiler.ir.verify import verify
+from compiler.lower.balance import balance
+from compiler.lower.lower import lower_graph
+from compiler.mapping.map import map_network
+from compiler.passes import PASSES
+from compiler.passes.target import Target
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import UnsupportedError
+from neurochip.network.text import print_network
+from neurochip.program.image import Layer, Origin, Program
+from neurochip.version import VERSION
+
+STAGES: tuple[str, ...] = ("import", *(p.name for p in PASSES), "network", "mapping")
+"""Names of the stages, as ``--print-after`` takes them."""
+
+LAYER_KINDS = ((Conv2d, "conv"), (Linear, "linear"), (Attention, "attention"), (SumPool, "pool"), (Readout, "readout"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user may choose; ``None`` means the chip's default.
+
+    Attributes:
+        weight_bits: width of a synaptic weight, sign included.
+        attention: ``auto`` or a method the chip lists.
+        placement: a name of ``compiler.mapping.place.METHODS``.
+        profile: cost profile of the chip. seed: of everything random.
+    """
+
+    weight_bits: int | None = None
+    attention: str = "auto"
+    placement: str = "anneal"
+    profile: str | None = None
+    seed: int = 0
+
+
+def compile_graph(
+    graph: Graph,
+    chip: ChipSpec,
+    options: Options,
+    *,
+    model_sha256: str = "",
+    on_stage: Callable[[str, Callable[[], str]], None] | None = None,
+) -> Program:
+    """Compile a float graph for ``chip``.
+
+    Args:
+        on_stage: called after each of ``STAGES`` with its name and a function that renders its text.
+    Raises:
+        UnsupportedError, CapacityError: naming the layer, the limit and the remedy.
+    """
+    report = on_stage or (lambda _name, _text: None)
+    weights = chip.weight_format(options.weight_bits)
+    attention = attention_method(options.attention, chip)
+    costs = chip.costs(options.profile)
+    report("import", lambda: print_graph(graph))
+    quantised = run_passes(graph, chip, weights.bits, report)
+    network = balance(lower_graph(quantised, chip, weights.bits), chip.max_delay)
+    report("network", lambda: print_network(network))
+    origin = Origin(
+        model=graph.name,
+        model_sha256=model_sha256,
+        family=graph.name,
+        compiler_version=VERSION,
+        weight_bits=weights.bits,
+        attention=attention,
+        placement=options.placement,
+        profile=costs.profile,
+        seed=options.seed,
+        settings=tuple((s.name, str(s.value), s.origin) for s in graph.settings),
+        ignored=graph.ignored,
+    )
+    program = map_network(network, chip, origin, layers_of(quantised))
+    report("mapping", lambda: print_mapping(program))
+    return program
+
+
+def run_passes(
+    graph: Graph, chip: ChipSpec, bits: int, report: Callable[[str, Callable[[], str]], None] | None = None
+) -> Graph:
+    """Every pass in order, verified after each."""
+    weights = chip.weight_format(bits)
+    target = Target(arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high)
+    verify(graph)
+    for item in PASSES:
+        graph = item.run(graph, target)
+        verify(graph)
+        if report is not None:
+            report(item.name, lambda graph=graph: print_graph(graph))  # type: ignore[misc]
+    return graph
+
+
+def attention_method(wanted: str, chip: ChipSpec) -> str:
+    """The attention method to use on ``chip``. Raises ``UnsupportedError`` for one it cannot do."""
+    built = [m for m in chip.attention_methods if m == "processor"]
+    if wanted == "auto":
+        return built[0] if built else "none"
+    if wanted not in built:
+        can = ", ".join(built) or "none"
+        raise UnsupportedError(f"--attention {wanted}: chip {chip.name!r} and this version can do: {can}")
+    return wanted
+
+
+def layers_of(graph: Graph) -> tuple[Layer, ...]:
+    """Weight layers of a quantised graph, with the operations an ANN would do."""
+    layers = []
+    for node in graph.nodes:
+        kind = next((name for op, name in LAYER_KINDS if isinstance(node.op, op)), None)
+        if kind is None:
+            continue
+        analog = any(isinstance(graph.by_name[name].op, QuantiseInput) for name in node.inputs)
+        macs = node.op.dense_macs(*(graph.types[name] for name in node.inputs))
+        layers.append(Layer(name=node.name, kind=kind, dense_macs=macs, analog=analog))
+    return tuple(layers)
+
+
+def print_mapping(program: Program) -> str:
+    """One line a population: tile shape and cores."""
+    lines = []
+    for number, population in enumerate(program.network.populations):
+        tiles = program.tiles[program.tiles["population"] == number]
+        shape = " x ".join(str(int((tiles[f"{a}1"] - tiles[f"{a}0"]).max())) for a in "yxc")
+        cores = len(set(tiles["core"].tolist()))
+        lines.append(
+            f"{population.name}: {population.height} x {population.width} x {population.channels} neurons, depth "
+            f"{population.depth}, {len(tiles)} tiles of {shape} on {cores} cores"
+        )
+    costs = ", ".join(f"{name} {cost:,.0f}" for name, cost in program.placement_costs.items())
+    return "\n".join([*lines, f"{program!r}", f"placement cost (neuron hops): {costs}"])
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,149 @@
+"""The Python interface: load, compile, simulate. The command line calls nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurochip.chip.load import load_chip
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import InputError
+from neurochip.program.file import load_program, save_program
+from neurochip.program.image import Program
+from neurochip.report.report import Report, make_report
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from compiler.ir.graph import Graph
+
+__all__ = ["Result", "compile", "load_chip", "load_model", "load_program", "save_program", "simulate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """A simulation: ``report`` (with ``trace`` and ``program``), ``logits`` (B, O), ``predictions`` (B,)."""
+
+    report: Report
+
+    @property
+    def logits(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(B, O) float64, in the units of the trained model."""
+        return self.report.trace.logits
+
+    @property
+    def predictions(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """(B,) index of the largest logit."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def exact(self) -> bool | None:
+        """Whether every spike and readout equalled the integer reference; None if it was not checked."""
+        return None if self.report.check is None else bool(self.report.check["exact"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return self.report.to_dict()
+
+    def __repr__(self) -> str:
+        return f"Result({self.report!r})"
+
+
+def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None) -> Graph:
+    """Read a model file into a float Graph; see ``compiler.importers.load_model``."""
+    from compiler.importers import load_model as read
+
+    return read(path, arch=arch, settings=settings)
+
+
+def compile(
+    model: str | Path | Graph,
+    chip: str | Path | ChipSpec,
+    *,
+    arch: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    weight_bits: int | None = None,
+    attention: str = "auto",
+    placement: str = "anneal",
+    profile: str | None = None,
+    seed: int = 0,
+    on_stage: Callable[[str, Callable[[], str]], None] | None = None,
+) -> Program:
+    """Compile a model (file or Graph) for a chip (file, name of a shipped chip, or ChipSpec).
+
+    Args:
+        on_stage: called after each stage with its name and a function that renders the stage as text.
+    Raises:
+        NeurochipError: see ``compiler.pipeline.compile_graph``, ``load_model`` and ``load_chip``.
+    """
+    from compiler.pipeline import Options, compile_graph, file_sha256
+
+    spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
+    options = Options(weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed)
+    if isinstance(model, str | Path):
+        graph = load_model(model, arch=arch, settings=settings)
+        return compile_graph(graph, spec, options, model_sha256=file_sha256(model), on_stage=on_stage)
+    return compile_graph(model, spec, options, on_stage=on_stage)
+
+
+def simulate(
+    program: Program | str | Path,
+    x: ArrayLike,
+    *,
+    labels: ArrayLike | None = None,
+    limit: int | None = None,
+    noc: str = "analytic",
+    check: bool = False,
+    profile: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Run inputs ``x`` (B, *shape) or (T, B, *shape) through a compiled program.
+
+    Args:
+        labels: (B,) class numbers, for the accuracy.
+        limit: only the first ``limit`` inputs.
+        noc: ``analytic`` or ``packet``.
+        check: compare every spike with the integer reference.
+        profile: bill with another cost profile than the program was compiled with.
+        progress: called with (inputs done, inputs in all).
+    Raises:
+        InputError, ProgramError, SimulationError, ChipError.
+    """
+    from neurochip.sim.check import Check
+    from neurochip.sim.engine import run_program
+
+    loaded = program if isinstance(program, Program) else load_program(program)
+    if profile is not None:
+        loaded = replace(loaded, origin=replace(loaded.origin, profile=loaded.chip.costs(profile).profile))
+    values, classes = _limited(loaded, np.asarray(x), labels, limit)
+    checker = Check(loaded.network, values) if check else None
+    trace = run_program(loaded, values, noc=noc, observe=checker.observe if checker else None, progress=progress)
+    report = make_report(loaded, trace, labels=classes, check=checker.result() if checker else None)
+    return Result(report=report)
+
+
+def _limited(
+    program: Program, x: np.ndarray[Any, Any], labels: ArrayLike | None, limit: int | None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """The first ``limit`` inputs and labels, checked against each other."""
+    batch_axis = 1 if x.ndim == len(program.network.input.shape) + 2 else 0
+    count = x.shape[batch_axis] if x.ndim > batch_axis else 0
+    if count == 0:
+        raise InputError(f"input: expected at least one input, found shape {x.shape}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: expected at least 1, found {limit}")
+    wanted = count if limit is None else min(limit, count)
+    values = x[:, :wanted] if batch_axis else x[:wanted]
+    if labels is None:
+        return values, None
+    classes = np.asarray(labels)
+    if classes.dtype.kind not in "iu" or classes.shape != (count,):
+        raise InputError(f"labels: expected {count} whole numbers, found {classes.dtype} of shape {classes.shape}")
+    outputs = len(program.network.readout.bias)
+    if classes.min() < 0 or classes.max() >= outputs:
+        raise InputError(f"labels: expected classes 0..{outputs - 1}, found {classes.min()} to {classes.max()}")
+    return values, classes[:wanted]

@@ -1,0 +1,44 @@
+"""A network as text: one line per population and per projection."""
+
+from __future__ import annotations
+
+import hashlib
+
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Projection
+
+
+def print_network(network: Network) -> str:
+    """All of a network but the weights' values, which appear as shape and hash."""
+    head = f"network {network.name!r} T={network.timesteps} ticks={network.ticks}"
+    spec = network.input
+    entry = f"input {spec.kind} {spec.shape} scale={spec.scale:.9g} levels={spec.low}..{spec.high}"
+    lines = [head, entry]
+    for population in network.populations:
+        lines.append(population_line(population))
+        lines.extend(f"    {projection_line(p)}" for p in network.incoming[population.name])
+    out = network.readout
+    lines.append(f"readout {out.population} scale={out.scale:.9g} divisor={out.divisor}")
+    return "\n".join(lines)
+
+
+def population_line(population: Population) -> str:
+    """Geometry, depth and registers."""
+    neuron = population.neuron
+    text = f"{population.name}: {neuron.kind} {population.height}x{population.width}x{population.channels} depth={population.depth}"
+    if neuron.kind == "lif":
+        text += f" decay={neuron.decay} threshold={neuron.threshold} reset={neuron.reset}"
+    return text if population.high == 1 else f"{text} high={population.high}"
+
+
+def projection_line(projection: Projection) -> str:
+    """Sources with delays, kind, weights and shift."""
+    sources = " + ".join(f"{s.population}@{s.delay}" for s in projection.sources) or "-"
+    weight = getattr(projection, "weight", None)
+    text = f"<- {projection.kind} {sources} shift={projection.shift}"
+    if hasattr(weight, "tobytes"):
+        digest = hashlib.sha256(weight.tobytes()).hexdigest()[:12]
+        text += f" weight={weight.dtype}{list(weight.shape)} #{digest}"
+    elif weight is not None:
+        text += f" weight={weight}"
+    return text

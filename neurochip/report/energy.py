@@ -1,0 +1,187 @@
+"""Three bills for one run: operations at 45 nm, the chip's own, and the same model as an ANN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.chip.costs import Costs, Event
+from neurochip.noc.mesh import EAST, WEST, Mesh
+from neurochip.program.image import NEURON_CORE, Program
+from neurochip.sim.trace import Trace
+
+AC_PJ, MAC_PJ = 0.9, 4.6
+"""Accumulate and multiply-accumulate, 32-bit float, 45 nm, 0.9 V. Source: Horowitz, ISSCC 2014, figure 1.1.9."""
+
+PRICES: dict[str, tuple[tuple[str, Event], ...]] = {
+    "synapses": (
+        ("ops_dense", "synaptic_op_dense"),
+        ("ops_conv", "synaptic_op_conv"),
+        ("ops_sparse", "synaptic_op_sparse"),
+    ),
+    "neurons": (("idle", "neuron_inactive"), ("active", "neuron_active")),
+    "spikes": (("spikes", "spike"),),
+    "axons_in": (("axons_in", "axon_in"),),
+    "axons_out": (("axons_out", "axon_out"),),
+    "hops": (("hops_x", "hop_x"), ("hops_y", "hop_y")),
+    "chip_crossings": (("crossings", "chip_crossing"),),
+    "local_delivery": (("local", "local_delivery"),),
+    "processor_ops": (("processor_ops", "processor_op"),),
+    "processor_messages": (("processor_messages", "processor_message"),),
+}
+"""Kind of the chip's bill -> the counts of ``EventCounts`` it prices, each with the chip's event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCounts:
+    """What a chip bills for, of a whole run or of one layer. Payload digits and biases are in ``ops_*``."""
+
+    ops_dense: int = 0
+    ops_conv: int = 0
+    ops_sparse: int = 0
+    idle: int = 0
+    active: int = 0
+    spikes: int = 0
+    axons_in: int = 0
+    axons_out: int = 0
+    hops_x: int = 0
+    hops_y: int = 0
+    crossings: int = 0
+    local: int = 0
+    processor_ops: int = 0
+    processor_messages: int = 0
+
+
+def dynamic_joules(costs: Costs, counts: EventCounts) -> dict[str, float | None]:
+    """Joules by kind; ``None`` for a kind with events of which a price is not published."""
+    bill: dict[str, float | None] = {}
+    for kind, priced in PRICES.items():
+        amounts = [(getattr(counts, name), costs.energy_pj[event]) for name, event in priced]
+        if any(count for count, _ in amounts) and any(price is None for _, price in amounts):
+            bill[kind] = None
+        else:
+            bill[kind] = sum(count * (price or 0.0) for count, price in amounts) * 1e-12
+    return bill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ops45nm:
+    """Energy of arithmetic alone, joules: 0.9 pJ an accumulate, 4.6 pJ a multiply-accumulate."""
+
+    ac_j: float
+    mac_j: float
+
+    @property
+    def total_j(self) -> float:
+        return self.ac_j + self.mac_j
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values."""
+        return {"ac_j": self.ac_j, "mac_j": self.mac_j, "total_j": self.total_j}
+
+
+def ops_45nm(ac: int, mac: int) -> Ops45nm:
+    """Energy of ``ac`` accumulates and ``mac`` multiply-accumulates."""
+    return Ops45nm(ac_j=ac * AC_PJ * 1e-12, mac_j=mac * MAC_PJ * 1e-12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipBill:
+    """The chip's own energy by kind, joules; ``None`` = the chip's maker publishes no figure, left out of the total."""
+
+    kinds: Mapping[str, float | None]
+    profile: str
+    assumed: tuple[str, ...]
+    not_published: tuple[str, ...]
+
+    @property
+    def total_j(self) -> float:
+        return sum(value for value in self.kinds.values() if value is not None)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values."""
+        return {
+            **{f"{kind}_j": value for kind, value in self.kinds.items()},
+            "total_j": self.total_j,
+            "profile": self.profile,
+            "assumed": list(self.assumed),
+            "not_published": list(self.not_published),
+        }
+
+
+def chip_bill(program: Program, trace: Trace) -> ChipBill:
+    """Everything the chip spent on all inputs: design rule static * t + neurons + synapses + axons + hops + I/O."""
+    costs = program.chip.costs(program.origin.profile)
+    price = costs.energy_pj["host_write"]
+    kinds = dynamic_joules(costs, run_counts(program, trace))
+    kinds["host_io"] = None if price is None and trace.host_writes else trace.host_writes * (price or 0.0) * 1e-12
+    kinds["static"] = static_joules(program, costs, float(trace.tick_ns.sum()) * 1e-9)
+    return ChipBill(kinds=kinds, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published)
+
+
+def run_counts(program: Program, trace: Trace) -> EventCounts:
+    """Everything a run bills for, from the counts of the cores."""
+    c = trace.cores
+    neuro = program.cores["kind"] == NEURON_CORE
+    return EventCounts(
+        ops_dense=int(c.ops_dense.sum()),
+        ops_conv=int(c.ops_conv.sum()),
+        ops_sparse=int(c.ops_sparse.sum()),
+        idle=int((c.neuron_ticks - c.active).sum()),
+        active=int(c.active.sum()),
+        spikes=int(c.spikes.sum()),
+        axons_in=int(c.packets_in[neuro].sum()),
+        axons_out=int(c.packets_out[neuro].sum()),
+        hops_x=trace.hops_x,
+        hops_y=trace.hops_y,
+        crossings=trace.crossings,
+        local=trace.local,
+        processor_ops=int(c.processor_ops.sum()),
+        processor_messages=int((c.packets_in + c.packets_out)[~neuro].sum()),
+    )
+
+
+def static_joules(program: Program, costs: Costs, seconds: float) -> float | None:
+    """Static power of the chips and cores in use for ``seconds``."""
+    parts = [
+        (count, milliwatts)
+        for count, milliwatts in (
+            (program.n_chips, costs.static_mw_per_chip),
+            (program.n_cores, costs.static_mw_per_core),
+        )
+        if milliwatts is not None
+    ]
+    if not parts:
+        return None
+    return sum(count * milliwatts for count, milliwatts in parts) * 1e-3 * seconds
+
+
+def link_joules(mesh: Mesh, costs: Costs, links: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Energy of the hops over each link, joules, (n_links,); sums to the ``hops`` of the bill where it is published."""
+    direction = mesh.link_ends().direction
+    along_x = (direction == EAST) | (direction == WEST)
+    price = np.where(along_x, costs.energy_pj["hop_x"] or 0.0, costs.energy_pj["hop_y"] or 0.0)
+    return links * price * 1e-12
+
+
+def core_joules(program: Program, trace: Trace) -> NDArray[np.float64]:
+    """Dynamic energy spent inside each core, joules, (n_cores,): synapses, neurons, spikes, axons, processor work."""
+    pj = {event: value or 0.0 for event, value in program.chip.costs(program.origin.profile).energy_pj.items()}
+    c = trace.cores
+    neuro = program.cores["kind"] == NEURON_CORE
+    inside = (
+        c.ops_dense * pj["synaptic_op_dense"]
+        + c.ops_conv * pj["synaptic_op_conv"]
+        + c.ops_sparse * pj["synaptic_op_sparse"]
+        + (c.neuron_ticks - c.active) * pj["neuron_inactive"]
+        + c.active * pj["neuron_active"]
+        + c.spikes * pj["spike"]
+        + c.packets_in * pj["axon_in"]
+        + c.packets_out * pj["axon_out"]
+    )
+    outside = c.processor_ops * pj["processor_op"] + (c.packets_in + c.packets_out) * pj["processor_message"]
+    joules: NDArray[np.float64] = np.where(neuro, inside, outside) * 1e-12
+    return joules

@@ -1,0 +1,181 @@
+"""One row per population: neurons, spikes, operations, traffic and energy, so that every total splits by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from neurochip.chip.costs import Costs
+from neurochip.network.network import Population
+from neurochip.network.projections import Bias, Encoder, Product, Projection
+from neurochip.program.image import Layer, Program
+from neurochip.report.energy import EventCounts, dynamic_joules, ops_45nm
+from neurochip.sim.trace import Trace
+
+
+LISTS = {"conv": "conv", "pool": "sparse", "product": "product"}
+"""Projection kind -> the kind of synapse list its accumulates come from; others are dense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionCounts:
+    """Three counts of one attention product, three names (sums over all inputs).
+
+    Attributes:
+        event_driven: accumulates that the event-driven order really does: sum |k||v| + |q| d per head.
+        effective: those of them with both operands non-zero (NeuroBench's effective operations).
+        rate_times_dense: dense multiply-accumulates times the mean rate of the two spike operands of each product,
+            N d (rate_v + rate_q) per channel: what papers print.
+    """
+
+    event_driven: int
+    effective: int
+    rate_times_dense: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """One population with the synapses that feed it; sums over all inputs.
+
+    Attributes:
+        kind: ``conv``, ``linear``, ``attention``, ``pool``, ``relay``, ``neuron``, ``readout`` or ``input``.
+        spikes, rate: of neurons; a product sends payloads instead, counted in ``packets``.
+        ac, mac: the model's accumulates and multiply-accumulates; ``mac_every_step`` counts a replayed image T times.
+        overhead_ops: accumulates that the model's arithmetic does not know: pools, relays, payload digits, biases.
+        dense_macs: multiply-accumulates of the same layer in an ANN, one image.
+        dynamic_j: the chip's bill for this layer without static power and host I/O, published figures only.
+    """
+
+    name: str
+    origin: str
+    kind: str
+    neurons: int
+    cores: int
+    depth: int
+    spikes: int
+    spikes_per_step: tuple[int, ...]
+    rate: float
+    ac: int
+    mac: int
+    mac_every_step: int
+    overhead_ops: int
+    dense_macs: int
+    packets: int
+    hops: int
+    ops_45nm_j: float
+    dynamic_j: float
+    attention: AttentionCounts | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "spikes_per_step": list(self.spikes_per_step)}
+
+
+def layer_reports(program: Program, trace: Trace) -> tuple[LayerReport, ...]:
+    """Rows in pipeline order."""
+    facts = {layer.name: layer for layer in program.layers}
+    costs = program.chip.costs(program.origin.profile)
+    return tuple(
+        _layer(program, trace, costs, number, population, facts)
+        for number, population in enumerate(program.network.populations)
+    )
+
+
+def _layer(
+    program: Program, trace: Trace, costs: Costs, number: int, population: Population, facts: dict[str, Layer]
+) -> LayerReport:
+    network = program.network
+    incoming = network.incoming[population.name]
+    counts = trace.populations[population.name]
+    done = {p.name: trace.projections[p.name].ops for p in incoming}
+    encoders = [p for p in incoming if isinstance(p, Encoder)]
+    ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder))
+    mac = trace.host_macs if encoders else 0
+    frames = mac // max(1, trace.inputs * sum(population.positions * p.weight.size for p in encoders)) if mac else 0
+    every = mac * network.timesteps // max(frames, 1)
+    spikes = 0 if population.neuron.kind == "product" else int(counts.spikes.sum())
+    own = program.tiles["core"][program.tiles["population"] == number]
+    return LayerReport(
+        name=population.name,
+        origin=population.origin,
+        kind=kind_of(population, incoming),
+        neurons=population.size,
+        cores=len(np.unique(own)),
+        depth=population.depth,
+        spikes=spikes,
+        spikes_per_step=tuple(int(n) for n in counts.spikes),
+        rate=spikes / (population.size * network.timesteps * trace.inputs),
+        ac=ac,
+        mac=mac,
+        mac_every_step=every,
+        overhead_ops=sum(done.values()) - ac,
+        dense_macs=sum(facts[p.origin].dense_macs for p in incoming if p.counted and p.origin in facts),
+        packets=counts.packets,
+        hops=counts.hops_x + counts.hops_y,
+        ops_45nm_j=ops_45nm(ac, mac).total_j,
+        dynamic_j=sum(j for j in dynamic_joules(costs, layer_counts(program, trace, population)).values() if j),
+        attention=attention_counts(program, trace, incoming),
+    )
+
+
+def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
+    """What the layer is called in a report."""
+    if population.neuron.kind == "source":
+        return "input"
+    if population.neuron.kind == "readout":
+        return "readout"
+    if population.neuron.kind == "product":
+        return "attention"
+    if ".relay" in population.name:
+        return "relay"
+    main = next(p for p in incoming if not isinstance(p, Bias))
+    names = {"encoder": "conv (analog)", "conv": "conv", "dense": "linear", "gather": "linear"}
+    if main.kind == "pool":
+        return "pool" if getattr(main, "kernel", (1, 1)) != (1, 1) else "neuron"
+    return names[main.kind]
+
+
+def layer_counts(program: Program, trace: Trace, population: Population) -> EventCounts:
+    """What this layer's synapses, neurons, spikes and packets bill for; packets are charged to their sender."""
+    counts = trace.populations[population.name]
+    ops = dict.fromkeys(("dense", "conv", "sparse", "product"), 0)
+    for projection in program.network.incoming[population.name]:
+        ops[LISTS.get(projection.kind, "dense")] += trace.projections[projection.name].ops
+    on_core = population.neuron.kind in ("lif", "readout")
+    updates = population.size * program.network.ticks * trace.inputs if on_core else 0
+    return EventCounts(
+        ops_dense=ops["dense"],
+        ops_conv=ops["conv"],
+        ops_sparse=ops["sparse"],
+        processor_ops=ops["product"],
+        idle=updates - counts.active,
+        active=counts.active,
+        spikes=int(counts.spikes.sum()) if on_core else 0,
+        axons_in=counts.packets - counts.to_processors,
+        axons_out=counts.packets if on_core else 0,
+        hops_x=counts.hops_x,
+        hops_y=counts.hops_y,
+        crossings=counts.crossings,
+        local=counts.local,
+        processor_messages=counts.to_processors + (0 if on_core else counts.packets),
+    )
+
+
+def attention_counts(program: Program, trace: Trace, incoming: tuple[Projection, ...]) -> AttentionCounts | None:
+    """Counts of the attention product among ``incoming``, if there is one."""
+    product = next((p for p in incoming if isinstance(p, Product)), None)
+    if product is None:
+        return None
+    network = program.network
+    counts = trace.projections[product.name]
+    q, _, v = (network.by_name[s.population] for s in product.sources)
+    steps = network.timesteps * trace.inputs
+    rates = {p.name: trace.populations[p.name].spikes.sum() / (p.size * steps) for p in (q, v)}
+    dense = q.size * (q.channels // product.heads) * steps
+    return AttentionCounts(
+        event_driven=counts.ops,
+        effective=counts.effective,
+        rate_times_dense=float(dense * (rates[q.name] + rates[v.name])),
+    )

@@ -1,0 +1,67 @@
+"""``--check``: compare every spike and readout of a simulation with the integer reference, input by input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.network.network import Network
+
+Spikes = dict[str, NDArray[np.int32]]
+
+
+@dataclass(slots=True, eq=False)
+class Check:
+    """Collects the first difference; use ``observe`` as the engine's observer.
+
+    Attributes:
+        x: the inputs as given to the simulator, (B, *shape) or (T, B, *shape).
+    """
+
+    network: Network
+    x: NDArray[np.generic]
+    neurons: int = 0
+    inputs: int = 0
+    spikes: int = 0
+    difference: str | None = None
+    _static: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._static = np.ndim(self.x) == len(self.network.input.shape) + 1
+
+    def observe(self, number: int, spikes: Spikes, readout: NDArray[np.int64]) -> None:
+        """Compare input ``number``."""
+        one = self.x[number : number + 1] if self._static else self.x[:, number : number + 1]
+        expected = self.network.run(one)
+        self.inputs += 1
+        for population in self.network.populations:
+            name = population.name
+            if name not in expected.spikes:
+                continue
+            want, got = expected.spikes[name][0], spikes[name]
+            self.neurons += population.size
+            self.spikes += int(want.sum())
+            if self.difference is None and not np.array_equal(want, got):
+                step, position, channel = (int(i) for i in np.argwhere(want != got)[0])
+                self.difference = (
+                    f"input {number}, population {name!r}, step {step}, neuron (y={position // population.width}, "
+                    f"x={position % population.width}, channel={channel}): the reference emits "
+                    f"{want[step, position, channel]}, the simulation {got[step, position, channel]}"
+                )
+        if self.difference is None and not np.array_equal(expected.readout[0], readout):
+            o = int(np.argwhere(expected.readout[0] != readout)[0, 0])
+            self.difference = f"input {number}, readout {o}: the reference holds {expected.readout[0, o]}, the simulation {readout[o]}"
+
+    def result(self) -> dict[str, Any]:
+        """What was compared and whether all of it was equal."""
+        return {
+            "exact": self.difference is None and self.inputs > 0,
+            "inputs": self.inputs,
+            "neurons_compared": self.neurons,
+            "steps": self.network.timesteps,
+            "spikes_compared": self.spikes,
+            "first_difference": self.difference,
+        }
