@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
-from compiler.importers.options import Options
+from compiler.importers.options import Options, input_range
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
@@ -30,7 +30,8 @@ def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[s
     checkpoint = read_checkpoint(path)
     try:
         family = find_family(checkpoint.tensors, arch)
-        return family.build(checkpoint.tensors, Options(family.options, checkpoint.args, settings))
+        arguments = input_range(checkpoint.args) | checkpoint.args
+        return family.build(checkpoint.tensors, Options(family.options, arguments, settings))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -88,6 +88,24 @@ class Options:
         return height, width
 
 
+def input_range(arguments: Mapping[str, object]) -> dict[str, object]:
+    """``input_low`` and ``input_high`` of images that a trainer normalised, from the ``mean`` and ``std`` it names.
+
+    Pixels 0..1 become ``(pixel - mean) / std`` for each channel, the convention of timm's and torchvision's loaders.
+    Empty if the arguments do not hold a usable pair of lists.
+    """
+    mean, std = arguments.get("mean"), arguments.get("std")
+    if not isinstance(mean, list | tuple) or not isinstance(std, list | tuple) or not mean or len(mean) != len(std):
+        return {}
+    try:
+        pairs = [(_finite(m), _finite(s)) for m, s in zip(mean, std, strict=True)]
+    except (TypeError, ValueError):
+        return {}
+    if any(s <= 0 for _, s in pairs):
+        return {}
+    return {"input_low": min(-m / s for m, s in pairs), "input_high": max((1 - m) / s for m, s in pairs)}
+
+
 def _unknown(name: str, options: tuple[Option, ...], known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""

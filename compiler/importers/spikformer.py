@@ -7,6 +7,7 @@ training set-ups differ in layer types and in the order of the attention product
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from compiler.importers.blocks import GraphBuilder
 from compiler.importers.family import Tensors
@@ -46,9 +47,9 @@ class Spikformer:
             return False
         q = tensors.get(f"block.0.attn.q_{self.layer}.weight")
         fc1 = tensors.get(f"block.0.mlp.fc1_{self.layer}.weight")
-        if q is None or fc1 is None or any(key.endswith("attn.talking_heads.weight") for key in tensors):
+        if q is None or any(key.endswith("attn.talking_heads.weight") for key in tensors):
             return False
-        return q.ndim == 2 + self.attention_ones and fc1.ndim == 2 + self.mlp_ones
+        return q.ndim == 2 + self.attention_ones and (fc1 is None or fc1.ndim == 2 + self.mlp_ones)
 
     def build(self, tensors: Tensors, options: Options) -> Graph:
         """The graph as the framework computes it; raises CheckpointError if tensors and options do not fit."""
@@ -76,6 +77,7 @@ class _Model:
         self.image = options.size("img_size")
         self.patch = options.count("patch_size")
         self.scale = options.number("attn_scale")
+        self.input_range = options.number("input_low"), options.number("input_high")
         self._check()
         self.tokens = self.image[0] * self.image[1] // self.patch**2
         tau, v_reset = options.number("tau"), options.number("v_reset")
@@ -94,6 +96,9 @@ class _Model:
             raise CheckpointError(f"expected patch_size to be 1, 2, 4, 8 or 16, got {self.patch}")
         if self.image[0] % self.patch or self.image[1] % self.patch:
             raise CheckpointError(f"patch_size {self.patch} does not divide img_size {self.image}")
+        low, high = self.input_range
+        if low > high:
+            raise CheckpointError(f"expected input_low <= input_high, got {low} and {high}")
 
     def sizes(self) -> tuple[Setting, ...]:
         """What the shapes of the tensors tell."""
@@ -109,7 +114,8 @@ class _Model:
     def stem(self) -> str:
         """Image -> tokens (N, D), integers 0..2: four convolutions, the last log2(patch) followed by a pool."""
         b, at = self._builder, "patch_embed"
-        x = b.add("input", Input(shape=(self.channels, *self.image)))
+        low, high = self.input_range
+        x = b.add("input", Input(shape=(self.channels, *self.image), low=low, high=high))
         channels = self.channels
         pooled_from = STAGES - (self.patch.bit_length() - 1)
         for stage in range(STAGES):
@@ -179,6 +185,8 @@ def _options(*, steps: int, heads: int, image: int, patch: int, scale: float) ->
         Option(name="v_threshold", kind="number", default=1.0, meaning="threshold of every LIF but attn_lif"),
         Option(name="attn_v_threshold", kind="number", default=0.5, meaning="threshold of attn_lif"),
         Option(name="v_reset", kind="number", default=0.0, meaning="membrane after a spike"),
+        Option(name="input_low", kind="number", default=-inf, spellings=("input.low",), meaning="smallest input"),
+        Option(name="input_high", kind="number", default=inf, spellings=("input.high",), meaning="largest input"),
     )
 
 
