@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,10 @@ from neurochip.chip.costs import Costs
 from neurochip.errors import SimulationError
 from neurochip.noc import analytic, packet
 from neurochip.noc.mesh import Mesh
-from neurochip.noc.timing import Timing
+from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, Program
+from neurochip.sim.kernels.traffic import book_routes
+from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.trace import CoreCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
@@ -35,42 +37,51 @@ class Sums(Protocol):
 
 @dataclass(slots=True, eq=False)
 class TickWork:
-    """What every core did in one tick; all int64 (n_cores,)."""
+    """What every core did in one tick, per input; all int64 (B, n_cores).
+
+    ``flows``: (source NoC core, target NoC core, packets (B, n)) of every population that sent. ``longest``: (B,)
+    largest zero-load latency of a packet, cycles.
+    """
 
     ops: dict[str, Counts]
     processor_ops: Counts
     active: Counts
     spikes: Counts
+    sent: Counts
+    received: Counts
+    longest: Counts
     flows: list[tuple[Counts, Counts, Counts]] = field(default_factory=list)
-
-    def send(self, source: Counts, target: Counts, packets: Counts) -> None:
-        """Add flows of packets between cores."""
-        self.flows.append((source, target, packets))
 
 
 @dataclass(slots=True, eq=False)
 class Clock:
-    """Turns work into time and energy-relevant counts."""
+    """Turns work into time and energy-relevant counts.
+
+    Attributes:
+        noc_core: core row -> core id of the mesh; neurons: per core row, 0 for processors.
+        moves: population number -> (n_routes, 8) int64 for ``kernels.traffic.book_routes``.
+    """
 
     program: Program
     costs: Costs
     mesh: Mesh
     timing: Timing
     packet_mode: bool
-    router: Counts
     noc_core: Counts
     neurons: Counts
     barrier_ns: float
-    cycles: list[tuple[int, float, float, int]] = field(default_factory=list)
-    """Packet mode, per tick: (packets, mean latency, analytic bound over drain, drain)."""
+    link_times: LinkTimes
+    moves: dict[int, Counts] = field(default_factory=dict)
+    packet_ticks: list[tuple[int, float, int, int]] = field(default_factory=list)
+    """Packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles."""
 
     @classmethod
     def of(cls, program: Program, noc: str) -> Clock:
         """A clock for ``program`` with its profile's costs. Raises ``SimulationError`` for an unknown ``noc``."""
         if noc not in FIDELITIES:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
-        chip, cores = program.chip, program.cores
-        costs = chip.costs(program.origin.profile)
+        cores = program.cores
+        costs = program.chip.costs(program.origin.profile)
         mesh = program_mesh(program)
         n = costs.noc
         timing = Timing.from_ns(
@@ -89,55 +100,80 @@ class Clock:
             mesh=mesh,
             timing=timing,
             packet_mode=noc == "packet",
-            router=router,
             noc_core=router * mesh.cores_per_router + cores["slot"],
             neurons=np.where(cores["kind"] == NEURON_CORE, program.use["neurons"], 0).astype(np.int64),
             barrier_ns=costs.barrier_ns(used, program.n_chips),
+            link_times=timing.links(mesh),
         )
 
-    def new_work(self) -> TickWork:
-        """An empty tick."""
-        zeros = [np.zeros(len(self.neurons), np.int64) for _ in range(6)]
-        return TickWork(dict(zip(("dense", "conv", "sparse"), zeros, strict=False)), *zeros[3:])
+    def new_work(self, inputs: int) -> TickWork:
+        """An empty tick of ``inputs`` inputs."""
+        arrays = [np.zeros((inputs, len(self.neurons)), np.int64) for _ in range(8)]
+        lists = dict(zip(("dense", "conv", "sparse"), arrays[:3], strict=True))
+        return TickWork(lists, *arrays[3:], np.zeros(inputs, np.int64))
 
-    def finish(self, work: TickWork, totals: Sums) -> float:
-        """Add the tick to ``totals`` and return its duration in ns."""
-        source, target, packets = self._flows(work)
-        sent = np.bincount(source, weights=packets, minlength=len(self.neurons)).astype(np.int64)
-        received = np.bincount(target, weights=packets, minlength=len(self.neurons)).astype(np.int64)
-        busy = self.busy_ns(work, sent, received)
-        network_ns = self._network_ns(source, target, packets, totals)
+    def send(self, plan: PopulationPlan, packets: Counts, work: TickWork, counts: PopulationCounts) -> None:
+        """Put ``packets`` (B, n_routes) of one population on their routes."""
+        if plan.number not in self.moves:
+            self.moves[plan.number] = self._moves(plan)
+        moves = self.moves[plan.number]
+        totals = book_routes(packets, moves, work.sent, work.received, work.longest)
+        counts.packets += int(totals[0])
+        counts.hops_x += int(totals[1])
+        counts.hops_y += int(totals[2])
+        counts.crossings += int(totals[3])
+        counts.local += int(totals[4])
+        counts.to_processors += int(totals[5])
+        work.flows.append((self.noc_core[moves[:, 0]], self.noc_core[moves[:, 1]], packets))
+
+    def _moves(self, plan: PopulationPlan) -> Counts:
+        """Where each route of a population leads and what a packet on it does."""
+        mesh, kind = self.mesh, self.program.cores["kind"]
+        source, target = plan.route_source, plan.route_target
+        here, there = mesh.router_of(self.noc_core[source]), mesh.router_of(self.noc_core[target])
+        columns = (
+            source,
+            target,
+            np.abs(here % mesh.width - there % mesh.width),
+            np.abs(here // mesh.width - there // mesh.width),
+            mesh.crossings(here, there),
+            here == there,
+            kind[target] != NEURON_CORE,
+            self.timing.zero_load_latency(mesh, self.noc_core[source], self.noc_core[target]),
+        )
+        return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.int64))
+
+    def finish(self, work: TickWork, totals: Sums) -> NDArray[np.float64]:
+        """Add the tick to ``totals`` and return its duration for each input, ns, (B,)."""
+        busy = self.busy_ns(work)
+        network_ns = self._network_ns(work, totals)
         cores = totals.cores
-        for total, part in (
-            (cores.ops_dense, work.ops["dense"]), (cores.ops_conv, work.ops["conv"]), (cores.ops_sparse, work.ops["sparse"]),
-            (cores.processor_ops, work.processor_ops), (cores.neuron_ticks, self.neurons), (cores.active, work.active),
-            (cores.spikes, work.spikes), (cores.packets_in, received), (cores.packets_out, sent), (cores.busy_ns, busy),
-        ):  # fmt: skip
-            total += part  # type: ignore[misc]
-        totals.packets += int(packets.sum())
-        needed = max(float(busy.max(initial=0.0)), network_ns) + self.barrier_ns
-        fixed = self.program.chip.time.tick_ns if self.program.chip.time.kind == "fixed" else None
+        booked = {
+            "ops_dense": work.ops["dense"],
+            "ops_conv": work.ops["conv"],
+            "ops_sparse": work.ops["sparse"],
+            "processor_ops": work.processor_ops,
+            "active": work.active,
+            "spikes": work.spikes,
+            "packets_in": work.received,
+            "packets_out": work.sent,
+            "busy_ns": busy,
+        }
+        for name, amount in booked.items():
+            total = getattr(cores, name)
+            total += amount.sum(axis=0)
+        cores.neuron_ticks[:] += self.neurons * len(busy)
+        totals.packets += int(work.sent.sum())
+        needed = np.maximum(busy.max(axis=1, initial=0.0), network_ns) + self.barrier_ns
+        tick = self.program.chip.time.tick
+        fixed = tick.base if self.program.chip.time.kind == "fixed" and tick is not None else None
         if fixed is None:
             return needed
-        totals.overruns += needed > fixed
-        return max(fixed, needed)
+        totals.overruns += int((needed > fixed).sum())
+        return np.maximum(fixed, needed)
 
-    def count_moves(self, source: Counts, target: Counts, packets: Counts, counts: PopulationCounts) -> None:
-        """Add the packets of one population's routes, and the router-to-router moves on their XY paths."""
-        here, there = self.router[source], self.router[target]
-        width, columns, rows = self.mesh.width, self.mesh.columns, self.mesh.rows
-        dx, dy = np.abs(here % width - there % width), np.abs(here // width - there // width)
-        over_x = np.abs(here % width // columns - there % width // columns)
-        over_y = np.abs(here // width // rows - there // width // rows)
-        counts.packets += int(packets.sum())
-        counts.hops_x += int(packets @ dx)
-        counts.hops_y += int(packets @ dy)
-        counts.crossings += int(packets @ (over_x + over_y))
-        counts.local += int(packets @ (here == there))
-        counts.to_processors += int(packets @ (self.program.cores["kind"][target] != NEURON_CORE))
-
-    def busy_ns(self, work: TickWork, sent: Counts, received: Counts) -> NDArray[np.float64]:
-        """Time each core needs for its share of a tick: every event in turn."""
+    def busy_ns(self, work: TickWork) -> NDArray[np.float64]:
+        """Time each core needs for its share of a tick, every event in turn; (B, n_cores)."""
         ns = {event: value or 0.0 for event, value in self.costs.latency_ns.items()}
         neuro = self.program.cores["kind"] == NEURON_CORE
         busy = (
@@ -147,46 +183,88 @@ class Clock:
             + self.neurons * ns["neuron_inactive"]
             + work.active * (ns["neuron_active"] - ns["neuron_inactive"])
             + work.spikes * ns["spike"]
+            + work.received * ns["axon_in"]
+            + work.sent * ns["axon_out"]
         )
-        axons = received * ns["axon_in"] + sent * ns["axon_out"]
-        messages = (received + sent) * ns["processor_message"]
-        return np.where(neuro, busy + axons, work.processor_ops * ns["processor_op"] + messages)
+        if neuro.all():
+            return busy
+        messages = (work.received + work.sent) * ns["processor_message"]
+        return np.where(neuro, busy, work.processor_ops * ns["processor_op"] + messages)
 
-    def _flows(self, work: TickWork) -> tuple[Counts, Counts, Counts]:
+    def _network_ns(self, work: TickWork, totals: Sums) -> NDArray[np.float64]:
+        """When the network has drained, for each input. The inputs are meshes side by side that share no link."""
+        inputs = len(work.longest)
         if not work.flows:
-            empty = np.zeros(0, np.int64)
-            return empty, empty, empty
-        source, target, packets = (np.concatenate(part) for part in zip(*work.flows, strict=True))
-        some = packets > 0
-        return source[some], target[some], packets[some]
-
-    def _network_ns(self, source: Counts, target: Counts, packets: Counts, totals: Sums) -> float:
-        src, dst = self.noc_core[source], self.noc_core[target]
-        loads = analytic.tick_loads(self.mesh, self.mesh.router_of(src), self.mesh.router_of(dst), packets)
-        totals.links += loads.link_load
+            return np.zeros(inputs)
+        mesh = self.mesh
+        source, target = (np.concatenate([flow[i] for flow in work.flows]) for i in (0, 1))
+        packets = np.concatenate([flow[2] for flow in work.flows], axis=1)
+        stacked = replace(mesh, chip_rows=mesh.chip_rows * inputs)
+        offset = np.arange(inputs)[:, None] * mesh.n_routers
+        here, there = mesh.router_of(source) + offset, mesh.router_of(target) + offset
+        loads = analytic.tick_loads(stacked, here.ravel(), there.ravel(), packets.ravel())
+        links = self._split_links(stacked, loads.link_load, inputs)
+        totals.links += links.sum(axis=0)
         totals.hops_x += loads.hops_x
         totals.hops_y += loads.hops_y
         totals.crossings += loads.crossings
         totals.local += loads.local
-        bound = analytic.tick_time(self.mesh, self.timing, src, dst, packets, loads).cycles
-        if not self.packet_mode or not len(packets):
-            return bound * self.timing.cycle_ns
+        bound = self._bound(links, work)
+        if self.packet_mode:
+            return self._packet_ns(source, target, packets, bound)
+        return bound * self.timing.cycle_ns
+
+    def _split_links(self, stacked: Mesh, load: Counts, inputs: int) -> Counts:
+        """(inputs, n_links) from the loads of meshes stacked along y; nothing crosses between them."""
+        mesh, width = self.mesh, self.mesh.width
+        blocks = np.split(load, stacked.link_blocks[1:])
+        along_x = [block.reshape(inputs, -1) for block in blocks[:2]]
+        along_y = [
+            np.concatenate([block, np.zeros(width, np.int64)])
+            .reshape(inputs, mesh.height, width)[:, :-1]
+            .reshape(inputs, -1)
+            for block in blocks[2:]
+        ]
+        return np.concatenate([*along_x, *along_y], axis=1)
+
+    def _bound(self, links: Counts, work: TickWork) -> Counts:
+        """Analytic drain time in cycles, (B,): the busiest link, the longest path, the busiest port."""
+        timing, times = self.timing, self.link_times
+        ends = timing.inject_latency + timing.eject_latency
+        after_first = np.maximum(links - 1, 0)
+        busy = after_first * np.maximum(times.service, timing.input_interval)
+        trips = after_first // times.slots * (times.latency + times.credit)
+        per_link = np.where(links > 0, ends + times.latency + np.maximum(busy, trips), 0)
+        injection = ends + (work.sent.max(axis=1) - 1) * timing.inject_interval
+        ejection = ends + (work.received.max(axis=1) - 1) * timing.eject_service
+        bound = np.max([per_link.max(axis=1, initial=0), work.longest, injection, ejection], axis=0)
+        return np.where(work.sent.any(axis=1), bound, 0)
+
+    def _packet_ns(self, source: Counts, target: Counts, packets: Counts, bound: Counts) -> NDArray[np.float64]:
+        """Drain time of the packet simulation, ns, (B,)."""
         spacing = max(1, round((self.costs.latency_ns["axon_out"] or 0.0) / self.timing.cycle_ns))
-        injections = packet.Injections.of(src, dst, packets, first_cycles(src, packets, spacing), spacing)
-        result = packet.simulate_tick(self.mesh, self.timing, injections)
-        self.cycles.append((result.packets, result.latency.mean, bound / max(result.drain, 1), result.drain))
-        return result.drain * self.timing.cycle_ns
+        drained = np.zeros(len(packets))
+        for item, row in enumerate(packets):
+            some = np.flatnonzero(row)
+            if not len(some):
+                continue
+            first = first_cycles(source[some], row[some], spacing)
+            sent = packet.Injections.of(source[some], target[some], row[some], first, spacing)
+            result = packet.simulate_tick(self.mesh, self.timing, sent)
+            self.packet_ticks.append((result.packets, result.latency.mean, int(bound[item]), result.drain))
+            drained[item] = result.drain * self.timing.cycle_ns
+        return drained
 
     def statistics(self) -> dict[str, float]:
         """Packet-mode figures over all ticks; empty in analytic mode."""
-        if not self.cycles:
+        if not self.packet_ticks:
             return {}
-        packets, latency, ratio, drain = (np.array(column) for column in zip(*self.cycles, strict=True))
+        packets, latency, bound, drain = (np.array(column) for column in zip(*self.packet_ticks, strict=True))
         return {
             "packet_latency_mean_ns": float(np.average(latency, weights=packets) * self.timing.cycle_ns),
             "drain_mean_ns": float(drain.mean() * self.timing.cycle_ns),
             "drain_max_ns": float(drain.max() * self.timing.cycle_ns),
-            "analytic_over_packet": float(ratio.mean()),
+            "analytic_over_packet": float(bound.sum() / max(drain.sum(), 1)),
         }
 
 

@@ -1,7 +1,7 @@
 """The event engine: tick by tick, every population reads the spikes that arrive, updates, and sends packets.
 
-Within a tick all populations read what earlier ticks emitted and commit what they emit at the end (every delay is at
-least one tick), so their order cannot matter. State is reset between inputs.
+Within a tick all populations read what earlier ticks emitted (every delay is at least one tick), so their order cannot
+matter. Several inputs run side by side, each from rest, with counts and times of their own.
 """
 
 from __future__ import annotations
@@ -15,37 +15,51 @@ from numpy.typing import NDArray
 
 from neurochip.errors import SimulationError
 from neurochip.network.inputs import quantise_input
-from neurochip.network.projections import Encoder
+from neurochip.network.network import Network
+from neurochip.network.projections import Bias, Encoder
 from neurochip.network.reference import projected
 from neurochip.program.image import Program
-from neurochip.sim import kernels
 from neurochip.sim.clock import Clock, TickWork
-from neurochip.sim.kernels import Events
+from neurochip.sim.kernels import events as ev
+from neurochip.sim.kernels import payloads, traffic
+from neurochip.sim.kernels.events import Events
+from neurochip.sim.kernels.neurons import update, update_safe
+from neurochip.sim.kernels.synapses import Synapses, Tasks
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
 from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts, Trace
+from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
-Observer = Callable[[int, dict[str, NDArray[np.int32]], NDArray[np.int64]], None]
+Observer = Callable[[int, dict[str, NDArray[np.int32]], Counts], None]
 """Called after each input with (input number, population -> (T, P, C) spike counts, (O,) readout)."""
+
+BATCH_NEURONS = 1 << 23
+"""Inputs run side by side while they hold at most so many neurons, which bounds memory to some hundred MB."""
+MAX_BATCH = 64
 
 
 @dataclass(slots=True, eq=False)
 class Emission:
-    """What one population sent in one tick: events, or integer payloads of a product."""
+    """What one population sent in one tick: events, or integer payloads (B, P, C) of a product."""
 
     events: Events
     payload: NDArray[np.int32] | None = None
 
 
 @dataclass(slots=True, eq=False)
-class State:
-    """Everything that changes while one input runs."""
+class Buffers:
+    """Arrays of one population that live through a batch; rows = inputs x positions.
 
-    membrane: list[NDArray[np.int32]]
-    emitted: list[dict[int, Emission]]
-    """Per population number: tick of emission -> what was sent."""
-    constant: list[NDArray[np.int64]]
-    """Per population: (P or 1, C) raw current of bias axons and the encoder, for the step at hand."""
+    ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops``, ``per_slice`` (rows, n_slices)
+    int64; ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
+    """
+
+    membrane: NDArray[np.int32]
+    currents: list[NDArray[np.int32]]
+    ops: Counts
+    per_slice: Counts
+    constant: Counts
+    emitted: dict[int, Emission] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +88,7 @@ def run_program(
     x: NDArray[np.generic],
     *,
     noc: str = "analytic",
+    threads: int = 1,
     observe: Observer | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trace:
@@ -81,6 +96,7 @@ def run_program(
 
     Args:
         noc: ``analytic`` bounds each tick's network time from link loads; ``packet`` moves every packet.
+        threads: worker threads for the synapse kernels; results do not depend on it.
         observe: receives every spike of every neuron of each input (for ``--check``).
         progress: called with (inputs done, inputs in all).
     Raises:
@@ -100,247 +116,262 @@ def run_program(
         projections={p.name: LayerCounts() for p in network.projections},
     )
     inputs = levels.shape[1]
-    readout = np.zeros((inputs, network.by_name[network.readout.population].channels), np.int64)
-    for number in range(inputs):
-        readout[number] = run_input(schedule, clock, levels[:, number], totals, number, observe)
-        if progress is not None:
-            progress(number + 1, inputs)
+    size = batch_size(network, inputs)
+    readouts = []
+    with Workers(threads) as workers:
+        for first in range(0, inputs, size):
+            batch = Batch(schedule, clock, totals, workers, levels[:, first : first + size], first, observe)
+            readouts.append(batch.run())
+            if progress is not None:
+                progress(min(first + size, inputs), inputs)
+    readout = np.concatenate(readouts)
     spec = network.readout
     return Trace(
         inputs=inputs,
         readout=readout,
         logits=readout * spec.scale / spec.divisor + np.asarray(spec.bias),
-        tick_ns=np.array(totals.tick_ns).reshape(inputs, network.ticks),
+        tick_ns=np.concatenate(totals.tick_ns),
         wall_seconds=time.perf_counter() - started,
         noc=clock.statistics(),
         **{f.name: getattr(totals, f.name) for f in fields(Totals) if f.name != "tick_ns"},
     )
 
 
-def run_input(
-    schedule: Schedule, clock: Clock, frames: NDArray[np.int64], totals: Totals, number: int, observe: Observer | None
-) -> NDArray[np.int64]:
-    """Run one input, ``frames`` (T or 1, H, W, C), from rest; returns the readout's membranes (O,)."""
-    network = schedule.program.network
-    plans = schedule.populations
-    by_number = {plan.number: plan for plan in plans}
-    state = State(
-        membrane=[np.zeros((p.positions, p.channels), np.int32) for p in network.populations],
-        emitted=[{} for _ in network.populations],
-        constant=[np.zeros((1, p.channels), np.int64) for p in network.populations],
-    )
-    totals.host_writes += _start_encoders(plans, frames, state, totals)
-    history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans} if observe else {}
-    tick_ns = np.zeros(network.ticks)
-    for tick in range(network.ticks):
-        work = clock.new_work()
-        bundles: dict[int, Events] = {}
-        for plan in plans:
-            step = tick - plan.population.depth
-            if not 0 <= step < network.timesteps:
-                continue
-            emission = _run_step(schedule, clock, plan, step, tick, frames, state, bundles, by_number, totals, work)
-            state.emitted[plan.number][tick] = emission
-            if observe:
-                history[plan.population.name].append(emission)
-        tick_ns[tick] = clock.finish(work, totals)
-    totals.tick_ns.append(tick_ns)
-    last = network.by_name[network.readout.population]
-    readout: NDArray[np.int64] = state.membrane[network.populations.index(last)].astype(np.int64).sum(axis=0)
-    if observe:
-        observe(number, dict(_dense(plans, history)), readout)
-    return readout
+def batch_size(network: Network, inputs: int) -> int:
+    """How many inputs to run side by side."""
+    neurons = sum(p.size for p in network.populations)
+    return max(1, min(inputs, MAX_BATCH, BATCH_NEURONS // neurons))
 
 
-def _run_step(
-    schedule: Schedule,
-    clock: Clock,
-    plan: PopulationPlan,
-    step: int,
-    tick: int,
-    frames: NDArray[np.int64],
-    state: State,
-    bundles: dict[int, Events],
-    by_number: dict[int, PopulationPlan],
-    totals: Totals,
-    work: TickWork,
-) -> Emission:
-    """One population's step: gather input, update, count, send."""
-    population, counts = plan.population, totals.populations[plan.population.name]
-    per_slice = np.zeros((population.positions, plan.n_slices), np.int64)
-    if population.neuron.kind == "source":
-        frame = frames[min(step, len(frames) - 1)].reshape(population.positions, population.channels)
-        emission = Emission(kernels.events_of(frame))
-        kernels.slice_spikes(emission.events, plan.slice_width, per_slice)
-    elif population.neuron.kind == "product":
-        emission = _run_product(schedule, plan, tick, state, bundles, totals, work)
-        assert emission.payload is not None
-        kernels.slice_digits(emission.payload, plan.slice_width, per_slice)
-    else:
-        for projection in plan.incoming:
-            _add(schedule, projection, tick, state, bundles, totals, work)
-        _prepare_constant(plan, frames, step, state)
-        _count_bias(plan, totals, work)
-        current = (
-            plan.incoming[0].synapses.current
-            if plan.incoming
-            else np.zeros((population.positions, population.channels), np.int32)
-        )
-        for other in plan.incoming[1:]:
-            current += other.synapses.current
-            other.synapses.current[:] = 0
-        active = np.zeros_like(per_slice)
-        events, wraps, clips = kernels.update(
-            current, state.constant[plan.number], state.membrane[plan.number], plan.rules, active, plan.slice_width
-        )
-        emission = Emission(events)
-        totals.wraps, totals.clips = totals.wraps + wraps, totals.clips + clips
-        counts.active += int(active.sum())
-        kernels.tile_sums(active, plan.tiles, population.width, work.active)
-        kernels.slice_spikes(events, plan.slice_width, per_slice)
-        kernels.tile_sums(per_slice, plan.tiles, population.width, work.spikes)
-    counts.spikes[step] += per_slice.sum()
-    if len(plan.routes):
-        packets = np.zeros(len(plan.routes), np.int64)
-        kernels.route_packets(per_slice, emission.events, plan.routes, population.width, packets)
-        work.send(plan.route_source, plan.route_target, packets)
-        clock.count_moves(plan.route_source, plan.route_target, packets, counts)
-    return emission
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Some inputs running side by side, ``frames`` (T or 1, B, H, W, C); ``first`` is the number of the first one."""
 
+    schedule: Schedule
+    clock: Clock
+    totals: Totals
+    workers: Workers
+    frames: Counts
+    first: int
+    observe: Observer | None
+    buffers: list[Buffers] = field(init=False)
+    bundles: dict[int, Events] = field(init=False, default_factory=dict)
+    tick: int = field(init=False, default=0)
 
-def _add(
-    schedule: Schedule,
-    plan: ProjectionPlan,
-    tick: int,
-    state: State,
-    bundles: dict[int, Events],
-    totals: Totals,
-    work: TickWork,
-) -> None:
-    """Deliver the spikes that arrive at ``tick`` through one projection."""
-    synapses = plan.synapses
-    synapses.ops[:] = 0
-    if plan.kernel is kernels.add_payload:
-        ((source, delay),) = schedule.bundles[plan.bundle]
-        payload = state.emitted[source][tick - delay].payload
-        if payload is None:
-            raise SimulationError(f"projection {plan.projection.name!r}: expected payloads, found spikes")
-        kernels.add_payload(payload, plan.window, synapses, plan.boxes)
-    else:
-        plan.kernel(_arriving(schedule, plan.bundle, tick, state, bundles), plan.window, synapses, plan.boxes)
-    totals.projections[plan.projection.name].ops += int(synapses.ops.sum())
-    kernels.tile_sums(synapses.ops, plan.tiles, plan.window.out_width, work.ops[plan.lists])
+    def __post_init__(self) -> None:
+        self.buffers = [_new_buffers(p, self.size) for p in sorted(self.schedule.populations, key=lambda p: p.number)]
 
+    @property
+    def size(self) -> int:
+        """Inputs in the batch."""
+        return self.frames.shape[1]
 
-def _arriving(schedule: Schedule, bundle: int, tick: int, state: State, bundles: dict[int, Events]) -> Events:
-    """Events that reach a bundle's axons at ``tick``; nothing before the pipeline has filled."""
-    if bundle not in bundles:
-        parts = [
-            state.emitted[source][tick - delay].events
-            for source, delay in schedule.bundles[bundle]
-            if tick - delay in state.emitted[source]
-        ]
-        if not parts:
+    @property
+    def network(self) -> Network:
+        """The network that runs."""
+        return self.schedule.program.network
+
+    def run(self) -> Counts:
+        """All ticks of the batch; returns readout membranes (B, O)."""
+        plans, network = self.schedule.populations, self.network
+        self._count_encoders()
+        history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
+        tick_ns = np.zeros((self.size, network.ticks))
+        for self.tick in range(network.ticks):
+            work = self.clock.new_work(self.size)
+            self.bundles.clear()
+            for plan in plans:
+                step = self.tick - plan.population.depth
+                if 0 <= step < network.timesteps:
+                    emission = self._step(plan, step, work)
+                    self._send(plan, step, emission, work)
+                    if self.observe is not None:
+                        history[plan.population.name].append(emission)
+            tick_ns[:, self.tick] = self.clock.finish(work, self.totals)
+        self.totals.tick_ns.append(tick_ns)
+        last = network.by_name[network.readout.population]
+        membrane = self.buffers[network.populations.index(last)].membrane.astype(np.int64)
+        readout: Counts = membrane.reshape(self.size, last.positions, last.channels).sum(axis=1)
+        if self.observe is not None:
+            for item in range(self.size):
+                self.observe(self.first + item, dict(self._dense(history, item)), readout[item])
+        return readout
+
+    def _step(self, plan: PopulationPlan, step: int, work: TickWork) -> Emission:
+        """One population's step: gather what arrives, update."""
+        population, buffers = plan.population, self.buffers[plan.number]
+        if population.neuron.kind == "source":
+            frame = self.frames[min(step, len(self.frames) - 1)]
+            return Emission(ev.events_of(np.ascontiguousarray(frame.reshape(-1, population.channels))))
+        if population.neuron.kind == "product":
+            return self._product(plan, work)
+        for number, projection in enumerate(plan.incoming):
+            self._deliver(plan, projection, buffers.currents[number], work)
+        self._prepare_constant(plan, step)
+        self._count_bias(plan, work)
+        current = buffers.currents[0]
+        for projection, other in zip(plan.incoming[1:], buffers.currents[1:], strict=True):
+            current += other << projection.extra_shift
+            other[:] = 0
+        if plan.incoming and plan.incoming[0].extra_shift:
             raise SimulationError(
-                f"bundle {bundle}: no source has sent anything {tick=} ago; the delays are inconsistent"
+                f"population {population.name!r}: expected its first projection to have the least shift"
             )
-        events = parts[0]
-        for part in parts[1:]:
-            events = kernels.merge(events, part)
-        bundles[bundle] = events
-    return bundles[bundle]
+        active = buffers.ops
+        active[:] = 0
+        counts = self.totals.populations[population.name]
+        kernel = update_safe if plan.rules.safe else update
+        constant = buffers.constant.astype(np.int32) if plan.rules.safe else buffers.constant
+        events, wraps, clips = kernel(current, constant, buffers.membrane, plan.rules, active, plan.slice_width)
+        self.totals.wraps += wraps
+        self.totals.clips += int(clips)
+        counts.active += int(active.sum())
+        traffic.tile_sums(active, plan.tiles, (population.height, population.width), work.active)
+        return Emission(events)
+
+    def _deliver(
+        self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32], work: TickWork
+    ) -> None:
+        """Add the spikes that arrive now through one projection."""
+        buffers = self.buffers[plan.number]
+        buffers.ops[:] = 0
+        synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
+        tasks = len(projection.boxes) * self.size
+        if projection.kernel is payloads.add_payload:
+            ((source, delay),) = self.schedule.bundles[projection.bundle]
+            payload = self.buffers[source].emitted[self.tick - delay].payload
+            if payload is None:
+                raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
+            payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
+        else:
+            events = self._arriving(projection.bundle)
+
+            def part(first: int, last: int) -> None:
+                projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, first, last))
+
+            self.workers.split(part, tasks, len(events.channel) * plan.population.channels)
+        self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
+        grid = (plan.population.height, plan.population.width)
+        traffic.tile_sums(buffers.ops, projection.tiles, grid, work.ops[projection.lists])
+
+    def _arriving(self, bundle: int) -> Events:
+        """Events that reach a bundle's axons now."""
+        if bundle not in self.bundles:
+            parts = [
+                self.buffers[source].emitted[self.tick - delay].events
+                for source, delay in self.schedule.bundles[bundle]
+                if self.tick - delay in self.buffers[source].emitted
+            ]
+            if len(parts) != len(self.schedule.bundles[bundle]):
+                raise SimulationError(
+                    f"bundle {bundle}: a source has nothing to deliver at tick {self.tick}; delays differ"
+                )
+            events = parts[0]
+            for other in parts[1:]:
+                events = ev.merge(events, other)
+            self.bundles[bundle] = events
+        return self.bundles[bundle]
+
+    def _product(self, plan: PopulationPlan, work: TickWork) -> Emission:
+        """Spiking attention on processors, one head a tile."""
+        population, product = plan.population, plan.product
+        assert product is not None
+        q, k, v = (self.buffers[number].emitted[self.tick - delay].events for number, delay in plan.product_sources)
+        payload = np.zeros((self.size, population.positions, population.channels), np.int32)
+        totals = self.totals.projections[product.name]
+        for row in plan.tiles:
+            counts = payloads.attend(q, k, v, int(row[4]), population.channels // product.heads, payload)
+            done, effective, coincidences = (int(n) for n in counts.sum(axis=0))
+            totals.ops += done
+            totals.effective += effective
+            totals.coincidences += coincidences
+            work.processor_ops[:, row[5]] += counts[:, 0]
+        rows = self.size * population.positions
+        return Emission(Events(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)), payload)
+
+    def _send(self, plan: PopulationPlan, step: int, emission: Emission, work: TickWork) -> None:
+        """Count what a population emitted, and put its packets on their routes."""
+        population, buffers = plan.population, self.buffers[plan.number]
+        grid = (population.height, population.width)
+        buffers.emitted[self.tick] = emission
+        if emission.payload is not None:
+            payloads.slice_digits(emission.payload, plan.slice_width, buffers.per_slice)
+        else:
+            ev.slice_spikes(emission.events, plan.slice_width, buffers.per_slice)
+        counts = self.totals.populations[population.name]
+        counts.spikes[step] += buffers.per_slice.sum()
+        if population.neuron.kind == "lif":
+            traffic.tile_sums(buffers.per_slice, plan.tiles, grid, work.spikes)
+        if len(plan.routes):
+            packets = np.zeros((self.size, len(plan.routes)), np.int64)
+            traffic.route_packets(buffers.per_slice, emission.events, plan.routes, grid, packets)
+            self.clock.send(plan, packets, work, counts)
+
+    def _count_encoders(self) -> None:
+        """Count the host's convolutions and the words it writes: registers set for each frame, cleared at the end."""
+        frames = len(self.frames) * self.size
+        for plan in self.schedule.populations:
+            if plan.encoder is not None:
+                self.totals.host_macs += plan.population.positions * plan.encoder.weight.size * frames
+                self.totals.host_writes += plan.population.size * (frames + self.size)
+
+    def _prepare_constant(self, plan: PopulationPlan, step: int) -> None:
+        """Raw current of the bias axons and of the encoder for this step; a static image is convolved once."""
+        buffers = self.buffers[plan.number]
+        if plan.encoder is None:
+            if plan.bias is not None and step == 0:
+                buffers.constant = bias_current(plan.bias)[None]
+            return
+        if step < len(self.frames):
+            current = encode(plan.encoder, plan, self.frames[step])
+            buffers.constant = current if plan.bias is None else current + bias_current(plan.bias)
+
+    def _count_bias(self, plan: PopulationPlan, work: TickWork) -> None:
+        """Always-on axons: one accumulate a digit and neuron."""
+        if plan.bias is None:
+            return
+        digits, population = len(plan.bias.shifts), plan.population
+        self.totals.projections[plan.bias.name].ops += digits * population.size * self.size
+        for y0, y1, x0, x1, piece, core in plan.tiles:
+            width = min(plan.slice_width, population.channels - piece * plan.slice_width)
+            work.ops["dense"][:, core] += digits * int(y1 - y0) * int(x1 - x0) * int(width)
+
+    def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
+        """Dense (T, P, C) counts of every population but the readout, for one input."""
+        for plan in self.schedule.populations:
+            population = plan.population
+            if population.neuron.kind == "readout":
+                continue
+            counts = np.zeros((self.network.timesteps, population.positions, population.channels), np.int32)
+            for step, emission in enumerate(history[population.name]):
+                if emission.payload is not None:
+                    counts[step] = emission.payload[item]
+                else:
+                    rows = slice(item * population.positions, (item + 1) * population.positions + 1)
+                    ev.counts_of(Events(emission.events.start[rows], emission.events.channel), counts[step])
+            yield population.name, counts
 
 
-def _run_product(
-    schedule: Schedule,
-    plan: PopulationPlan,
-    tick: int,
-    state: State,
-    bundles: dict[int, Events],
-    totals: Totals,
-    work: TickWork,
-) -> Emission:
-    """Spiking attention on processors, one head a tile."""
-    population, product = plan.population, plan.product
-    assert product is not None
-    q, k, v = (
-        state.emitted[number][tick - source.delay].events
-        for number, source in zip(_sources(schedule, product.sources), product.sources, strict=True)
+def _new_buffers(plan: PopulationPlan, size: int) -> Buffers:
+    population = plan.population
+    rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout")
+    state = (rows, population.channels) if neurons else (0, 0)
+    return Buffers(
+        membrane=np.zeros(state, np.int32),
+        currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
+        ops=np.zeros((rows, plan.n_slices), np.int64),
+        per_slice=np.zeros((rows, plan.n_slices), np.int64),
+        constant=np.zeros((1, population.channels), np.int64),
     )
-    payload = np.zeros((population.positions, population.channels), np.int32)
-    depth = population.channels // product.heads
-    counts = totals.projections[product.name]
-    for row in plan.tiles:
-        done, effective, coincidences = kernels.attend(q, k, v, int(row[4]), depth, payload)
-        counts.ops += done
-        counts.effective += effective
-        counts.coincidences += coincidences
-        work.processor_ops[row[5]] += done
-    return Emission(Events(np.zeros(population.positions + 1, np.int64), np.zeros(0, np.int32)), payload)
 
 
-def _sources(schedule: Schedule, sources: tuple[object, ...]) -> list[int]:
-    names = {p.name: i for i, p in enumerate(schedule.program.network.populations)}
-    return [names[s.population] for s in sources]  # type: ignore[attr-defined]
+def encode(encoder: Encoder, plan: PopulationPlan, frame: Counts) -> Counts:
+    """Raw current (rows, C) that the host computes from one frame (B, H, W, C)."""
+    return projected(encoder, plan.population, {}, frame).reshape(-1, plan.population.channels)
 
 
-def _start_encoders(plans: tuple[PopulationPlan, ...], frames: NDArray[np.int64], state: State, totals: Totals) -> int:
-    """Count the host's convolutions; returns the words it writes (bias registers set and cleared for each frame)."""
-    written = 0
-    for plan in plans:
-        if plan.encoder is not None:
-            macs = plan.population.positions * plan.encoder.weight.size
-            totals.host_macs += macs * len(frames)
-            written += plan.population.size * (len(frames) + 1)
-    return written
-
-
-def _prepare_constant(plan: PopulationPlan, frames: NDArray[np.int64], step: int, state: State) -> None:
-    """Raw current of the bias axons and of the encoder for this step; a static image is convolved once."""
-    if plan.encoder is None:
-        if plan.bias is not None and step == 0:
-            state.constant[plan.number] = _bias_current(plan)[None]
-        return
-    if step < len(frames):
-        current = _encode(plan.encoder, plan, frames[step])
-        state.constant[plan.number] = current if plan.bias is None else current + _bias_current(plan)
-
-
-def _encode(encoder: Encoder, plan: PopulationPlan, frame: NDArray[np.int64]) -> NDArray[np.int64]:
-    return projected(encoder, plan.population, {}, frame[None]).reshape(plan.population.positions, -1)
-
-
-def _bias_current(plan: PopulationPlan) -> NDArray[np.int64]:
-    assert plan.bias is not None
-    digits = zip(plan.bias.weight.astype(np.int64), plan.bias.shifts, strict=True)
-    return np.sum([row << shift for row, shift in digits], axis=0)
-
-
-def _count_bias(plan: PopulationPlan, totals: Totals, work: TickWork) -> None:
-    """Always-on axons: one accumulate a digit and neuron."""
-    if plan.bias is None:
-        return
-    digits = len(plan.bias.shifts)
-    totals.projections[plan.bias.name].ops += digits * plan.population.size
-    sizes = np.full((plan.population.positions, plan.n_slices), 0, np.int64)
-    widths = np.minimum(plan.slice_width, plan.population.channels - np.arange(plan.n_slices) * plan.slice_width)
-    sizes[:] = digits * widths
-    kernels.tile_sums(sizes, plan.tiles, plan.population.width, work.ops["dense"])
-
-
-def _dense(
-    plans: tuple[PopulationPlan, ...], history: dict[str, list[Emission]]
-) -> Iterator[tuple[str, NDArray[np.int32]]]:
-    """Dense (T, P, C) counts of every population but the readout."""
-    for plan in plans:
-        population = plan.population
-        if population.neuron.kind == "readout":
-            continue
-        emissions = history[population.name]
-        counts = np.zeros((len(emissions), population.positions, population.channels), np.int32)
-        for step, emission in enumerate(emissions):
-            if emission.payload is not None:
-                counts[step] = emission.payload
-            else:
-                kernels.counts_of(emission.events, counts[step])
-        yield population.name, counts
+def bias_current(bias: Bias) -> Counts:
+    """Raw current (C,) of the always-on axons."""
+    digits = zip(bias.weight.astype(np.int64), bias.shifts, strict=True)
+    total: Counts = np.sum([row << shift for row, shift in digits], axis=0)
+    return total

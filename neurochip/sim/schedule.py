@@ -1,4 +1,4 @@
-"""Program -> schedule: the tables regrouped into what each population does in its tick. Computed once, before any input."""
+"""Program -> schedule: the tables regrouped into what each population does in its tick, once, before any input."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from neurochip.errors import ProgramError
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
 from neurochip.program.image import Program, Table
-from neurochip.sim import kernels
-from neurochip.sim.kernels import Rules, Synapses, Window
+from neurochip.sim.kernels import synapses as kernels
+from neurochip.sim.kernels.neurons import Rules
+from neurochip.sim.kernels.payloads import add_payload
+from neurochip.sim.kernels.synapses import Window
 
 Kernel = Callable[..., Any]
+MAX_WEIGHT = 127
+"""Largest weight the kernels' 16-bit partial sums allow for; an 8-bit chip weight is within it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,7 +28,8 @@ class ProjectionPlan:
     """One projection: which kernel adds which rows in which boxes, and which core each accumulate belongs to.
 
     Attributes:
-        boxes: (n, 12) int32, see ``kernels``; neighbouring channel slices of equal positions are one box.
+        weight: rows of int8, see ``kernels.synapses``; extra_shift: what its sums are shifted beyond the population's.
+        boxes: (n, 12) int32, see ``kernels.synapses``; neighbouring channel slices of equal positions are one box.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
     """
@@ -33,7 +38,9 @@ class ProjectionPlan:
     bundle: int
     kernel: Kernel
     window: Window
-    synapses: Synapses
+    weight: NDArray[np.int8]
+    groups: int
+    extra_shift: int
     boxes: NDArray[np.int32]
     tiles: NDArray[np.int32]
     lists: str
@@ -46,7 +53,7 @@ class PopulationPlan:
     Attributes:
         slice_width: neurons of one position on one core.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
-        routes: (n, 7) int32 for ``kernels.route_packets``; route_source, route_target: core of each route.
+        routes: (n, 7) int32 for ``kernels.traffic.route_packets``; route_source, route_target: core of each route.
     """
 
     population: Population
@@ -58,6 +65,7 @@ class PopulationPlan:
     bias: Bias | None
     encoder: Encoder | None
     product: Product | None
+    product_sources: tuple[tuple[int, int], ...]
     routes: NDArray[np.int32]
     route_source: NDArray[np.int64]
     route_target: NDArray[np.int64]
@@ -107,6 +115,7 @@ def _plan_population(
     blocks_of: list[NDArray[np.int64]],
 ) -> PopulationPlan:
     network = program.network
+    number_of = {p.name: i for i, p in enumerate(network.populations)}
     population = network.populations[number]
     own = program.tiles[tiles]
     sizes = (own["y1"] - own["y0"]) * (own["x1"] - own["x0"]) * (own["c1"] - own["c0"])
@@ -135,10 +144,11 @@ def _plan_population(
         rules=update_rules(network, population, shift),
         slice_width=width,
         tiles=_tile_rows(own, width),
-        incoming=tuple(incoming),
+        incoming=tuple(sorted(incoming, key=lambda plan: plan.extra_shift)),
         bias=bias,
         encoder=encoder,
         product=product,
+        product_sources=tuple((number_of[s.population], s.delay) for s in product.sources) if product else (),
         routes=_route_rows(program, program.routes[routes], width),
         route_source=program.tiles["core"][program.routes["source_tile"][routes]].astype(np.int64),
         route_target=target_cores,
@@ -154,9 +164,15 @@ def _common_shift(network: Network, population: Population) -> int:
 def update_rules(network: Network, population: Population, shift: int) -> Rules:
     """The chip's arithmetic and the population's registers as plain integers for the kernel."""
     rules, neuron = network.arithmetic, population.neuron
+    keep = (1 << rules.decay_bits) - neuron.decay
+    power = keep & (keep - 1) == 0
+    halvings = rules.decay_bits - keep.bit_length() + 1 if power else -1
+    plain = rules.leak_rounding == "toward_zero" and rules.membrane_overflow == "clip" and neuron.reset == "hard"
+    top = (1 << (min(rules.current_bits, 31) - 1)) - 1
     return Rules(
-        keep=(1 << rules.decay_bits) - neuron.decay,
+        keep=keep,
         decay_bits=rules.decay_bits,
+        halvings=halvings,
         round_down=int(rules.leak_rounding == "down"),
         threshold=neuron.threshold,
         reset_by=neuron.threshold + neuron.threshold_offset if neuron.reset == "soft" else 0,
@@ -167,7 +183,41 @@ def update_rules(network: Network, population: Population, shift: int) -> Rules:
         membrane_bits=rules.membrane_bits,
         membrane_wraps=int(rules.membrane_overflow == "wrap"),
         shift=shift,
+        safe=int(plain and power and rules.membrane_bits < 31 and current_bound(network, population) <= top),
     )
+
+
+def current_bound(network: Network, population: Population) -> int:
+    """Largest magnitude one step's current can reach, raw units, whatever spikes arrive."""
+    total = 0
+    for projection in network.incoming[population.name]:
+        if isinstance(projection, Product):
+            continue
+        if isinstance(projection, Bias):
+            total += sum(
+                int(np.abs(row.astype(np.int64)).max()) << s
+                for row, s in zip(projection.weight, projection.shifts, strict=True)
+            )
+            continue
+        if isinstance(projection, Encoder):
+            levels = max(abs(network.input.low), abs(network.input.high))
+            acc = _rows_bound(projection.weight) * levels + int(np.abs(projection.bias).max(initial=0))
+            total += ((acc * projection.multiplier >> projection.down) + 1) << projection.shift
+            continue
+        source = network.by_name[projection.sources[0].population]
+        high = sum(network.by_name[s.population].high for s in projection.sources)
+        if isinstance(projection, Pool):
+            total += abs(projection.weight) * projection.kernel[0] * projection.kernel[1] * high << projection.shift
+            continue
+        weight = getattr(projection, "weight", np.zeros((1, 1), np.int8))
+        positions = source.positions // population.positions if isinstance(projection, Gather) else 1
+        total += _rows_bound(weight) * positions * high << projection.shift
+    return total
+
+
+def _rows_bound(weight: NDArray[np.integer[Any]]) -> int:
+    """Largest sum of magnitudes over the inputs of one output; outputs are the last axis."""
+    return int(np.abs(weight.reshape(-1, weight.shape[-1]).astype(np.int64)).sum(axis=0).max(initial=0))
 
 
 def _plan_projection(
@@ -178,16 +228,8 @@ def _plan_projection(
     table = program.synapses[blocks]
     tiles, ports = program.tiles[table["tile"]], program.ports[table["port"]]
     kernel, weight, window, groups, lists = _geometry(projection, source, target)
-    scaled = weight.astype(np.int32) << (projection.shift - shift)
-    stored = weight if projection.shift == shift else scaled
-    slices = -(-target.channels // width)
-    synapses = Synapses(
-        weight=np.ascontiguousarray(stored),
-        groups=groups,
-        current=np.zeros((target.positions, target.channels), np.int32),
-        ops=np.zeros((target.positions, slices), np.int64),
-        slice_width=width,
-    )
+    if np.abs(weight.astype(np.int64)).max(initial=0) > MAX_WEIGHT:
+        raise ProgramError(f"projection {projection.name!r}: a weight exceeds +-{MAX_WEIGHT}; recompile")
     boxes = _merged_boxes(tiles, ports)
     if (
         kernel is kernels.add_windows
@@ -200,7 +242,9 @@ def _plan_projection(
         bundle=program.bundles.index(projection.sources),
         kernel=kernel,
         window=window,
-        synapses=synapses,
+        weight=np.ascontiguousarray(weight, np.int8),
+        groups=groups,
+        extra_shift=projection.shift - shift,
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
         lists=lists,
@@ -213,7 +257,7 @@ def _geometry(
     """(kernel, weight rows, window, groups, list kind) of one projection."""
 
     def window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Window:
-        return Window(source.height, source.width, target.width, *kernel, *stride, *padding)
+        return Window(source.height, source.width, target.height, target.width, *kernel, *stride, *padding)
 
     if isinstance(projection, Dense):
         return kernels.add_windows, projection.weight, window((1, 1), (1, 1), (0, 0)), 1, "dense"
@@ -223,7 +267,7 @@ def _geometry(
     if isinstance(projection, Pool):
         area = projection.kernel[0] * projection.kernel[1]
         weight = np.full((area, 1), projection.weight, np.int32)
-        kernel = kernels.add_payload if source.neuron.kind == "product" else kernels.add_channelwise
+        kernel = add_payload if source.neuron.kind == "product" else kernels.add_channelwise
         return kernel, weight, window(projection.kernel, projection.stride, projection.padding), 1, "sparse"
     if isinstance(projection, Conv):
         kh, kw, per_group, n_out = projection.weight.shape

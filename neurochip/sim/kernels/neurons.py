@@ -1,0 +1,142 @@
+"""Neuron updates in the chip's integer arithmetic: the general rule, and a vectorised one for what cannot overflow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from neurochip.sim.kernels.events import Events
+
+
+class Rules(NamedTuple):
+    """One population's neuron update; see ``neurochip.network.arithmetic``.
+
+    ``halvings``: the leak as a right shift of the magnitude, or -1 if it is not one. ``safe``: the compiler's bound
+    proves that no current leaves 31 bits or wraps.
+    """
+
+    keep: int
+    decay_bits: int
+    halvings: int
+    round_down: int
+    threshold: int
+    reset_by: int
+    fires_ge: int
+    readout: int
+    current_bits: int
+    current_wraps: int
+    membrane_bits: int
+    membrane_wraps: int
+    shift: int
+    safe: int
+
+
+@njit(cache=True, nogil=True)
+def update(
+    current: NDArray[np.int32],
+    constant: NDArray[np.int64],
+    membrane: NDArray[np.int32],
+    rules: Rules,
+    active: NDArray[np.int64],
+    slice_width: int,
+) -> tuple[Events, int, int]:
+    """One step of a population: leak, integrate, fire, reset; clears ``current``. Any chip rule, 64-bit arithmetic.
+
+    ``current``, ``membrane`` (rows, C); ``constant`` (rows or 1, C) is added to ``current << shift``; ``active``
+    (rows, n_slices) counts neurons that had input or charge. Returns (spikes, wrapped currents, clipped membranes).
+    """
+    n_rows, n_channels = current.shape
+    start = np.zeros(n_rows + 1, np.int64)
+    channel = np.empty(n_rows * n_channels, np.int32)
+    top_u, top_v = np.int64(1) << (rules.current_bits - 1), np.int64(1) << (rules.membrane_bits - 1)
+    count = wraps = clips = 0
+    shared = len(constant) == 1
+    for p in range(n_rows):
+        extra = constant[0 if shared else p]
+        for c in range(n_channels):
+            full = (np.int64(current[p, c]) << rules.shift) + extra[c]
+            if rules.current_wraps:
+                u = ((full + top_u) & (2 * top_u - 1)) - top_u
+            else:
+                u = min(max(full, 1 - top_u), top_u - 1)
+            wraps += u != full
+            before = np.int64(membrane[p, c])
+            if rules.round_down or before >= 0:
+                kept = (before * rules.keep) >> rules.decay_bits
+            else:
+                kept = -((-before * rules.keep) >> rules.decay_bits)
+            full = kept + u
+            if rules.membrane_wraps:
+                v = ((full + top_v) & (2 * top_v - 1)) - top_v
+            else:
+                v = min(max(full, 1 - top_v), top_v - 1)
+            clips += v != full
+            active[p, c // slice_width] += u != 0 or before != 0
+            fired = (v > rules.threshold or (rules.fires_ge and v == rules.threshold)) and not rules.readout
+            if fired:
+                channel[count] = c
+                count += 1
+                v = v - rules.reset_by if rules.reset_by else np.int64(0)
+            membrane[p, c] = v
+            current[p, c] = 0
+        start[p + 1] = count
+    return Events(start, channel[:count].copy()), wraps, clips
+
+
+@njit(cache=True, nogil=True)
+def update_safe(
+    current: NDArray[np.int32],
+    constant: NDArray[np.int32],
+    membrane: NDArray[np.int32],
+    rules: Rules,
+    active: NDArray[np.int64],
+    slice_width: int,
+) -> tuple[Events, int, int]:
+    """``update`` where currents provably fit 31 bits, membranes clip, the leak halves toward zero and resets are hard.
+
+    Requires ``rules.safe``; same results, 32-bit arithmetic a compiler can vectorise.
+    """
+    n_rows, n_channels = current.shape
+    start = np.zeros(n_rows + 1, np.int64)
+    channel = np.empty(n_rows * n_channels + 1, np.int32)
+    fired = np.empty(n_channels, np.uint8)
+    top, halvings, shift = (
+        np.int32((1 << (rules.membrane_bits - 1)) - 1),
+        np.int32(rules.halvings),
+        np.int32(rules.shift),
+    )
+    level = np.int32(rules.threshold - (1 if rules.fires_ge else 0))
+    if rules.readout:
+        level = top  # no membrane exceeds it
+    count = 0
+    clips = np.int64(0)
+    shared = len(constant) == 1
+    for p in range(n_rows):
+        extra, charge, potential = constant[0 if shared else p], current[p], membrane[p]
+        for piece in range(active.shape[1]):
+            c0, c1 = piece * slice_width, min((piece + 1) * slice_width, n_channels)
+            some, over = np.int32(0), np.int32(0)
+            a, b, v_row, f = charge[c0:c1], extra[c0:c1], potential[c0:c1], fired[c0:c1]
+            for c in range(c1 - c0):
+                u = np.int32(np.int32(a[c] << shift) + b[c])
+                before = v_row[c]
+                sign = np.int32(before >> np.int32(31))
+                kept = np.int32(np.int32(np.int32(np.int32(before ^ sign) - sign) >> halvings) ^ sign) - sign
+                full = np.int32(kept + u)
+                v = min(max(full, np.int32(-top)), top)
+                over += np.int32(v != full)
+                some += np.int32((u | before) != 0)
+                spike = v > level
+                f[c] = spike
+                v_row[c] = np.int32(0) if spike else v
+                a[c] = 0
+            active[p, piece] += some
+            clips += over
+        for c in range(n_channels):
+            channel[count] = c
+            count += fired[c]
+        start[p + 1] = count
+    return Events(start, channel[:count].copy()), 0, clips

@@ -1,0 +1,194 @@
+"""Delivering spikes: add the weight rows of active channels to currents, and book every accumulate on its core.
+
+Boxes are rows of int32 (y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, pc0, pc1): neurons that receive, and positions and
+channels of the source that the core has axons for. A task is one box of one input: task = input * n_boxes + box; tasks
+write to disjoint currents, so threads may share a projection. Integer addition commutes: order changes no result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from neurochip.sim.kernels.events import Events
+
+FLUSH = 256
+"""Rows of int8 that an int16 sum can hold: 256 * 127 < 2**15 (the compiler keeps weights within +-127)."""
+
+
+class Window(NamedTuple):
+    """Geometry of a projection: source and target grids, kernel, stride and padding (rows, columns)."""
+
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    kernel_y: int
+    kernel_x: int
+    stride_y: int
+    stride_x: int
+    padding_y: int
+    padding_x: int
+
+
+class Synapses(NamedTuple):
+    """Weights of a projection as rows to add, and where they are added.
+
+    ``weight`` (kernel_y * kernel_x * C_in / groups, C_out) int8; ``groups`` of channels.
+    ``current`` (B * P_out, C_out) int32 sums; ``ops`` (B * P_out, n_slices) int64 accumulates done, per channel slice
+    of ``slice_width`` neurons (one core holds one slice of a position).
+    """
+
+    weight: NDArray[np.int8]
+    groups: int
+    current: NDArray[np.int32]
+    ops: NDArray[np.int64]
+    slice_width: int
+
+
+class Tasks(NamedTuple):
+    """Boxes and the range [first, last) of tasks to do."""
+
+    boxes: NDArray[np.int32]
+    first: int
+    last: int
+
+
+@njit(cache=True, nogil=True)
+def add_rows(
+    rows: NDArray[np.int32], weight: NDArray[np.int8], out: NDArray[np.int32], part: NDArray[np.int16]
+) -> None:
+    """``out += sum of weight[rows[j]]``: int16 sums of up to ``FLUSH`` rows, eight a pass, then into ``out``.
+
+    ``part``: scratch as long as ``out``. ``weight`` is cut to the columns of ``out``.
+    """
+    n, j, end = len(out), 0, len(rows)
+    while j < end:
+        stop = min(end, j + FLUSH)
+        part[:n] = 0
+        while j + 8 <= stop:
+            a, b, c, d = weight[rows[j]], weight[rows[j + 1]], weight[rows[j + 2]], weight[rows[j + 3]]
+            e, f, g, h = weight[rows[j + 4]], weight[rows[j + 5]], weight[rows[j + 6]], weight[rows[j + 7]]
+            for k in range(n):
+                s = np.int16(np.int16(np.int16(a[k]) + np.int16(b[k])) + np.int16(np.int16(c[k]) + np.int16(d[k])))
+                t = np.int16(np.int16(np.int16(e[k]) + np.int16(f[k])) + np.int16(np.int16(g[k]) + np.int16(h[k])))
+                part[k] = np.int16(part[k] + np.int16(s + t))
+            j += 8
+        while j < stop:
+            a = weight[rows[j]]
+            for k in range(n):
+                part[k] = np.int16(part[k] + np.int16(a[k]))
+            j += 1
+        for k in range(n):
+            out[k] += part[k]
+
+
+@njit(cache=True, nogil=True)
+def count_ops(ops: NDArray[np.int64], rows: int, c0: int, c1: int, slice_width: int) -> None:
+    """Book ``rows`` accumulates for each neuron of [c0, c1) on the channel slices that hold them."""
+    c = c0
+    while c < c1:
+        piece = c // slice_width
+        end = min((piece + 1) * slice_width, c1)
+        ops[piece] += rows * (end - c)
+        c = end
+
+
+@njit(cache=True, nogil=True)
+def add_windows(events: Events, window: Window, synapses: Synapses, tasks: Tasks) -> None:
+    """Convolutions, output-stationary: gather the rows of a window, add them to one position."""
+    n_out = synapses.weight.shape[1]
+    per_group = synapses.weight.shape[0] // (window.kernel_y * window.kernel_x)
+    out_group = n_out // synapses.groups
+    rows, scratch = np.empty(64, np.int32), np.empty(n_out, np.int16)
+    for task in range(tasks.first, tasks.last):
+        item = task // len(tasks.boxes)
+        y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, pc0, pc1 = tasks.boxes[task % len(tasks.boxes)]
+        offset = item * window.height * window.width
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                top, left = y * window.stride_y - window.padding_y, x * window.stride_x - window.padding_x
+                out = (item * window.out_height + y) * window.out_width + x
+                for g in range(c0 // out_group, (c1 - 1) // out_group + 1):
+                    low, high = max(pc0, g * per_group), min(pc1, (g + 1) * per_group)
+                    count = 0
+                    for dy in range(max(0, py0 - top), min(window.kernel_y, py1 - top)):
+                        for dx in range(max(0, px0 - left), min(window.kernel_x, px1 - left)):
+                            source = offset + (top + dy) * window.width + left + dx
+                            base = (dy * window.kernel_x + dx) * per_group - g * per_group
+                            begin, end = events.start[source], events.start[source + 1]
+                            if count + end - begin > len(rows):
+                                grown = np.empty(2 * (count + end - begin), np.int32)
+                                grown[:count] = rows[:count]
+                                rows = grown
+                            for j in range(begin, end):
+                                channel = events.channel[j]
+                                rows[count] = base + channel
+                                count += low <= channel < high
+                    first, last = max(c0, g * out_group), min(c1, (g + 1) * out_group)
+                    add_rows(rows[:count], synapses.weight[:, first:last], synapses.current[out, first:last], scratch)
+                    count_ops(synapses.ops[out], count, first, last, synapses.slice_width)
+
+
+@njit(cache=True, nogil=True)
+def add_pointwise(events: Events, window: Window, synapses: Synapses, tasks: Tasks) -> None:
+    """Token-wise dense projections whose ports carry every channel: the event list is the row list."""
+    scratch = np.empty(synapses.weight.shape[1], np.int16)
+    for task in range(tasks.first, tasks.last):
+        item = task // len(tasks.boxes)
+        y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, _, _ = tasks.boxes[task % len(tasks.boxes)]
+        weight = synapses.weight[:, c0:c1]
+        for y in range(max(y0, py0), min(y1, py1)):
+            for x in range(max(x0, px0), min(x1, px1)):
+                p = (item * window.height + y) * window.width + x
+                rows = events.channel[events.start[p] : events.start[p + 1]]
+                add_rows(rows, weight, synapses.current[p, c0:c1], scratch)
+                count_ops(synapses.ops[p], len(rows), c0, c1, synapses.slice_width)
+
+
+@njit(cache=True, nogil=True)
+def add_blocks(events: Events, window: Window, synapses: Synapses, tasks: Tasks) -> None:
+    """Gather projections: every position of a block adds its rows to one position; kernel = stride = block."""
+    scratch = np.empty(synapses.weight.shape[1], np.int16)
+    for task in range(tasks.first, tasks.last):
+        item = task // len(tasks.boxes)
+        y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, pc0, pc1 = tasks.boxes[task % len(tasks.boxes)]
+        weight = synapses.weight[:, c0:c1]
+        for sy in range(max(y0 * window.stride_y, py0), min(y1 * window.stride_y, py1)):
+            for sx in range(max(x0 * window.stride_x, px0), min(x1 * window.stride_x, px1)):
+                out = (item * window.out_height + sy // window.stride_y) * window.out_width + sx // window.stride_x
+                source = (item * window.height + sy) * window.width + sx
+                begin, end = events.start[source], events.start[source + 1]
+                rows = np.empty(end - begin, np.int32)
+                count = 0
+                for j in range(begin, end):
+                    rows[count] = events.channel[j]
+                    count += pc0 <= events.channel[j] < pc1
+                add_rows(rows[:count], weight, synapses.current[out, c0:c1], scratch)
+                count_ops(synapses.ops[out], count, c0, c1, synapses.slice_width)
+
+
+@njit(cache=True, nogil=True)
+def add_channelwise(events: Events, window: Window, synapses: Synapses, tasks: Tasks) -> None:
+    """Pools, relays and depthwise convolutions: an event reaches its own channel; weight (kernel, C) or (kernel, 1)."""
+    shared = synapses.weight.shape[1] == 1
+    for task in range(tasks.first, tasks.last):
+        item = task // len(tasks.boxes)
+        y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, pc0, pc1 = tasks.boxes[task % len(tasks.boxes)]
+        low, high = max(c0, pc0), min(c1, pc1)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                top, left = y * window.stride_y - window.padding_y, x * window.stride_x - window.padding_x
+                out = (item * window.out_height + y) * window.out_width + x
+                for dy in range(max(0, py0 - top), min(window.kernel_y, py1 - top)):
+                    for dx in range(max(0, px0 - left), min(window.kernel_x, px1 - left)):
+                        source = (item * window.height + top + dy) * window.width + left + dx
+                        weight = synapses.weight[dy * window.kernel_x + dx]
+                        for j in range(events.start[source], events.start[source + 1]):
+                            c = events.channel[j]
+                            if low <= c < high:
+                                synapses.current[out, c] += weight[0 if shared else c]
+                                synapses.ops[out, c // synapses.slice_width] += 1
