@@ -24,7 +24,7 @@ REMEDY = "only spiking self-attention, q (k^T v) or (q k^T) v of spikes without 
 class FuseAttention:
     """Replace q (k^T v) or (q k^T) v, with its splitting into heads, by ``Attention`` and one ``Scale``.
 
-    Requires: q, k and v are whole numbers >= 0, each element used once; every MatMul belongs to such a product.
+    Requires: q, k and v are whole numbers >= 0; every MatMul belongs to such a product.
     Ensures: no MatMul remains; values are (N, D) at each ``Attention``, which has the name of the last product.
         The integers are equal in either order; outputs equal to rtol 1e-9, exactly for a dyadic scale.
         Head splitting is recognised by what it does to the numbers 0, 1, 2, ..., not by its axes.
@@ -122,10 +122,6 @@ def _operands_of_attention(graph: Graph, inner: Node, outer: Node) -> tuple[_Mat
             raise UnsupportedError(
                 f"{called(outer)}: expected spikes (whole numbers >= 0) as {letter}, got {kind} "
                 f"from {called(matrix.base)}; put a neuron behind it"
-            )
-        if not np.array_equal(np.sort(matrix.index, axis=None), np.arange(kind.size)):
-            raise UnsupportedError(
-                f"{called(outer)}: uses only some elements of {called(matrix.base)} as {letter}; {REMEDY}"
             )
     if len({matrix.index.shape for matrix in matrices}) > 1:
         shapes = ", ".join(str(matrix.index.shape) for matrix in matrices)

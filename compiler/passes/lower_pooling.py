@@ -23,8 +23,8 @@ class LowerPooling:
 
     - MaxPool of binary spikes: ``SumPool`` called ``name.window``, then OR neurons called ``name``.
     - AvgPool before neurons only: SumPool, and thresholds times the size of the window.
-    - AvgPool over the whole image: ``Mean``, for ``lower-readout``.
     - AvgPool before convolutions of kernel 1 without padding: into their weights.
+    - AvgPool over the whole image elsewhere: ``Mean``, for ``lower-readout``.
 
     Requires: residuals are lowered.
     Ensures: no MaxPool or AvgPool remains; spikes and outputs equal (AvgPool: up to rounding, rtol 1e-9).
@@ -68,10 +68,6 @@ def _or_population(graph: Graph, node: Node) -> Graph:
 def _averaged(graph: Graph, node: Node) -> Graph:
     pool = node.op
     assert isinstance(pool, AvgPool)
-    channels, *image = graph.input_types(node)[0].shape
-    if pool.kernel == tuple(image) and pool.padding == (0, 0):
-        mean = Node(graph.fresh_name(f"{node.name}.mean"), Mean(axes=(1, 2)), node.inputs)
-        return graph.replace_nodes({node.name: [mean, Node(node.name, Reshape(shape=(channels, 1, 1)), (mean.name,))]})
     ends = list(readers(graph, node.name))
     neurons = [end for end in ends if end is not None and isinstance(end.op, Neuron)]
     if len(neurons) == len(ends):
@@ -82,6 +78,10 @@ def _averaged(graph: Graph, node: Node) -> Graph:
     if len(direct) == len(ends):
         changes = {end.name: [Node(end.name, _strided(end, pool), node.inputs)] for end in direct}
         return graph.replace_nodes(changes).without_dead_nodes()
+    channels, *image = graph.input_types(node)[0].shape
+    if pool.kernel == tuple(image) and pool.padding == (0, 0):
+        mean = Node(graph.fresh_name(f"{node.name}.mean"), Mean(axes=(1, 2)), node.inputs)
+        return graph.replace_nodes({node.name: [mean, Node(node.name, Reshape(shape=(channels, 1, 1)), (mean.name,))]})
     found = ", ".join(dict.fromkeys("the output" if end is None else called(end) for end in ends))
     raise UnsupportedError(
         f"{called(node)}: averages of spikes are no spikes, and it feeds {found}; put a neuron behind the pool, "
@@ -91,7 +91,7 @@ def _averaged(graph: Graph, node: Node) -> Graph:
 
 def _less_sensitive(node: Node, window: int) -> Neuron:
     assert isinstance(node.op, Neuron)
-    return replace(node.op, threshold=node.op.threshold * window)
+    return replace(node.op, threshold=node.op.threshold * window, v_reset=node.op.v_reset * window)
 
 
 def _takes_average(graph: Graph, node: Node, pool: Node) -> bool:

@@ -68,12 +68,15 @@ class _Average:
     steps: int
 
 
-def _average(graph: Graph, name: str, label: Index) -> _Average:
-    """The elements of ``name`` carry ``label``; carry the labels back to what they are averages of."""
+def _average(graph: Graph, name: str, label: Index, *, through_layouts: bool) -> _Average:
+    """The elements of ``name`` carry ``label``; carry the labels back to what they are averages of.
+
+    Layout ops before the first mean stay out of it unless ``through_layouts``.
+    """
     divisor, steps = 1, 0
     chain = list(chain_back(graph, name, AVERAGES))
     base = chain.pop()
-    while chain and isinstance(chain[-1].op, Reshape | Transpose):
+    while chain and not through_layouts and isinstance(chain[-1].op, Reshape | Transpose):
         base = chain.pop()
     for node in chain:
         shape = graph.input_types(node)[0].shape
@@ -97,17 +100,18 @@ def _readout(graph: Graph, name: str) -> tuple[Node, ...]:
             f"output '{name}': expected a vector with one number for each class, got shape {shape}; {REMEDY}"
         )
     classes = np.arange(prod(shape))
-    behind = _average(graph, name, classes)
+    behind = _average(graph, name, classes, through_layouts=True)
     head = behind.base
     if isinstance(head.op, Linear):
         outputs, features = head.op.weight.shape
         if outputs != shape[0] or not (behind.label == classes).all():
             raise UnsupportedError(f"output '{name}': reorders the outputs of {called(head)}; {REMEDY}")
         feature = np.broadcast_to(np.arange(features), (*behind.label.shape[:-1], features))
-        before = [_average(graph, source, feature) for source in head.inputs]
+        before = [_average(graph, source, feature, through_layouts=False) for source in head.inputs]
         weight, bias = head.op.weight, head.op.bias
     else:
-        before, behind = [behind], _Average(head, classes, 1, 0)
+        before = [_average(graph, name, classes, through_layouts=False)]
+        behind = _Average(head, classes, 1, 0)
         weight, bias = np.eye(shape[0], dtype=np.float32), None
     for average in before:
         _check(graph, name, average, behind.steps + average.steps)

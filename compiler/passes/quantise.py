@@ -46,8 +46,7 @@ class Quantise:
 
     def run(self, graph: Graph, target: Target) -> Graph:
         """Raises UnsupportedError naming the layer that cannot become integers, and a remedy."""
-        for layer in graph.of_type(Conv2d, Linear):
-            _check_layer(graph, layer)
+        _check_layers(graph)
         graph = with_quantised_inputs(graph, target)
         for population in _populations(graph):
             graph = _quantised(graph, population, target)
@@ -63,21 +62,23 @@ class _Population:
     sources: tuple[str, ...]
 
 
-def _check_layer(graph: Graph, layer: Node) -> None:
-    """A weight layer must read spikes, or one analog input, and feed neurons only."""
-    for name in layer.inputs:
+def _check_layers(graph: Graph) -> None:
+    """Every weight layer must read spikes, or one analog input, and feed neurons only."""
+    layers = graph.of_type(Conv2d, Linear)
+    for layer, name in [(each, name) for each in layers for name in each.inputs]:
         base, kind = base_of(graph, name), graph.types[name]
         if kind.is_counts or (base in graph.inputs and len(layer.inputs) == 1):
             continue
-        alone = "; an analog input must be the only one" if base in graph.inputs else ""
+        alone = ", and an analog input must be its only one" if base in graph.inputs else ""
         raise UnsupportedError(
             f"{called(layer)}: reads {kind} from {called(base)}, but only the first layer may read real values{alone}; "
             "put a neuron between them"
         )
-    for reader in readers(graph, layer.name, (*LAYOUT, Add)):
-        if reader is None or not isinstance(reader.op, Neuron):
-            found = "the output" if reader is None else called(reader)
-            raise UnsupportedError(f"{called(layer)}: feeds {found} with real values; put a neuron between them")
+    for layer in layers:
+        for reader in readers(graph, layer.name, (*LAYOUT, Add)):
+            if reader is None or not isinstance(reader.op, Neuron):
+                found = "the output" if reader is None else called(reader)
+                raise UnsupportedError(f"{called(layer)}: feeds {found} with real values; put a neuron between them")
 
 
 def _populations(graph: Graph) -> list[_Population]:

@@ -52,7 +52,7 @@ def choose_unit(layers: Sequence[Synapses], low: int, high: int) -> float:
         return 1.0
     finest, coarsest = (clip * largest / high for clip in CLIPS)
     units = [*np.linspace(finest, coarsest, CANDIDATES).tolist(), *_powers_of_two(coarsest, largest)]
-    return float(min(units, key=lambda q: (squared_error(layers, q, low, high), -q)))
+    return float(min(units, key=lambda q: (squared_error(layers, q, low, high), q)))
 
 
 def choose_threshold(layers: Sequence[Synapses], threshold: float, low: int, high: int, limit: int) -> int:

@@ -1,0 +1,416 @@
+"""What the passes cannot lower is refused by name, with the reason and a remedy."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler.ir.ops import (
+    Add,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Conv2d,
+    Input,
+    Linear,
+    MatMul,
+    MaxPool,
+    Mean,
+    Neuron,
+    Readout,
+    Reshape,
+    Scale,
+    SumPool,
+    TimeMean,
+    Transpose,
+)
+from compiler.passes import PASSES
+from neurochip.errors import UnsupportedError
+from neurochip.network.arithmetic import Arithmetic
+from tests.spiking_graphs import Model, target
+
+BY_NAME = {each.name: each for each in PASSES}
+NORM = BatchNorm(gamma=np.array([1.0, 2]), beta=np.zeros(2), mean=np.zeros(2), var=np.ones(2), axis=0)
+CANONICAL = Neuron(decay_input=False)
+
+
+def assert_refused(pass_name, graph, message, **to):
+    with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
+        BY_NAME[pass_name].run(graph, target(**to))
+
+
+def linear(outputs, inputs, bias=None):
+    return Linear(weight=np.linspace(-1, 1, outputs * inputs).reshape(outputs, inputs), bias=bias)
+
+
+class TestFoldBatchNorm:
+    remedy = "give the batch norm a convolution or linear layer of its own, or leave it out and train again"
+
+    def test_a_norm_of_spikes(self):
+        m = Model()
+        graph = m.graph(m.add("bn", NORM, m.add("lif", Neuron(), m.spikes(2, 3))))
+        assert_refused(
+            "fold-batch-norm",
+            graph,
+            f"batch_norm 'bn': expected to follow a conv2d or linear layer, found neuron 'lif'; {self.remedy}",
+        )
+
+    def test_a_producer_that_something_else_reads(self):
+        m = Model()
+        x = m.add("fc", linear(2, 3), m.spikes(2, 3))
+        m.add("lif", Neuron(), x)
+        graph = m.graph(m.add("bn", NORM, x), "lif")
+        assert_refused(
+            "fold-batch-norm",
+            graph,
+            "batch_norm 'bn': cannot be folded into linear 'fc', whose result is also read by neuron 'lif'; "
+            + self.remedy,
+        )
+
+    def test_a_norm_over_positions(self):
+        m = Model()
+        graph = m.graph(m.add("bn", NORM, m.add("fc", linear(4, 3), m.spikes(2, 3))))
+        assert_refused(
+            "fold-batch-norm",
+            graph,
+            "batch_norm 'bn': normalises axis 0, which is not the output channel of linear 'fc'; "
+            "normalise its output channels instead",
+        )
+
+
+class TestFuseAttention:
+    remedy = "only spiking self-attention, q (k^T v) or (q k^T) v of spikes without softmax, can run on a chip"
+
+    def test_a_product_alone(self):
+        m = Model()
+        x = m.spikes(2, 3)
+        graph = m.graph(m.add("lif", Neuron(), m.add("qk", MatMul(transpose_b=True), x, x)))
+        assert_refused(
+            "fuse-attention",
+            graph,
+            f"matmul 'qk': expected a second product to be all that reads it, found neuron 'lif'; {self.remedy}",
+        )
+
+    def test_real_operands(self):
+        m = Model()
+        x = m.spikes(2, 3)
+        v = m.add("v", linear(3, 3), x)
+        y = m.add("qkv", MatMul(), m.add("qk", MatMul(transpose_b=True), x, x), v)
+        assert_refused(
+            "fuse-attention",
+            m.graph(y),
+            "matmul 'qkv': expected spikes (whole numbers >= 0) as v, got real[2, 3] from linear 'v'; "
+            "put a neuron behind it",
+        )
+
+    def test_cross_attention(self):
+        m = Model()
+        q, kv = m.spikes(2, 3), m.spikes(5, 3, name="other")
+        y = m.add("qkv", MatMul(), m.add("qk", MatMul(transpose_b=True), q, kv), kv)
+        assert_refused(
+            "fuse-attention",
+            m.graph(y),
+            "matmul 'qkv': expected q, k and v of one shape (heads, N, D / heads), got (1, 2, 3), (1, 5, 3), "
+            f"(1, 5, 3); {self.remedy}",
+        )
+
+    def test_an_attention_map_times_itself(self):
+        m = Model()
+        x = m.spikes(3, 3)
+        qk = m.add("qk", MatMul(transpose_b=True), x, x)
+        assert_refused(
+            "fuse-attention",
+            m.graph(m.add("square", MatMul(), qk, qk)),
+            f"matmul 'square': multiplies matmul 'qk' by itself; {self.remedy}",
+        )
+
+    def test_heads_that_change_between_the_products(self):
+        m = Model()
+        x = m.spikes(2, 3, 3)
+        qk = m.add("qk", MatMul(transpose_b=True), x, x)
+        turned = m.add("turned", Reshape(shape=(2, 3, 3)), m.add("mixed", Transpose(order=(1, 0, 2)), qk))
+        assert_refused(
+            "fuse-attention",
+            m.graph(m.add("qkv", MatMul(), turned, x)),
+            f"matmul 'qkv': rearranges the heads between its two products; {self.remedy}",
+        )
+
+
+class TestFoldScales:
+    def test_a_negative_factor_on_an_attention(self):
+        m = Model()
+        x = m.spikes(2, 4)
+        y = m.add("scale", Scale(factor=-0.5), m.add("attention", Attention(heads=2), x, x, x))
+        assert_refused(
+            "fold-scales",
+            m.graph(m.add("lif", Neuron(), y)),
+            "scale 'scale': the factor -0.5 can go into thresholds (if > 0) or into the weights of a conv2d or linear "
+            "layer, but it stands between attention 'attention' and neuron 'lif'; scale the weights of a layer before "
+            "training, or put a neuron or a weight layer next to it",
+        )
+
+
+class TestLowerResiduals:
+    def currents(self):
+        m = Model()
+        x = m.spikes(2, 4)
+        total = m.add("shortcut", Add(), m.add("a", linear(4, 4), x), m.add("b", linear(4, 4), x))
+        return m, total
+
+    def test_a_membrane_shortcut_into_a_weight_layer(self):
+        m, total = self.currents()
+        assert_refused(
+            "lower-residuals",
+            m.graph(m.add("lif", Neuron(), m.add("c", linear(4, 4), total))),
+            "add 'shortcut': linear 'c' reads its sum real[2, 4], but only spikes may enter a weight layer; "
+            "put a neuron between them, or use a model whose residuals add spikes",
+        )
+
+    def test_a_pool_of_a_sum(self):
+        m = Model()
+        x = m.spikes(2, 4, 4)
+        pool = MaxPool(kernel=(2, 2), stride=(2, 2))
+        assert_refused(
+            "lower-residuals",
+            m.graph(m.add("pool", pool, m.add("twice", Add(), x, x))),
+            "add 'twice': its sum int{0..2}[2, 4, 4] feeds max_pool 'pool', which cannot take the addends one by one; "
+            "put a neuron between them, or add behind it",
+        )
+
+    def test_a_sum_as_the_result(self):
+        m, total = self.currents()
+        assert_refused(
+            "lower-residuals",
+            m.graph(m.add("mean", TimeMean(), total)),
+            "add 'shortcut': its sum is the output of the model; "
+            "put a weight layer behind it, or add up its addends outside",
+        )
+
+
+class TestLowerPooling:
+    def test_the_maximum_of_counts(self):
+        m = Model()
+        x = m.spikes(2, 4, 4, high=2)
+        assert_refused(
+            "lower-pooling",
+            m.graph(m.add("pool", MaxPool(kernel=(2, 2), stride=(2, 2)), x)),
+            "max_pool 'pool': the maximum of binary spikes is an OR population, but input 'input' gives "
+            "int{0..2}[2, 4, 4]; pool each addend before they are added",
+        )
+
+    def test_the_maximum_of_currents(self):
+        m = Model()
+        x = m.add("conv", Conv2d(weight=m.weight(3, 2, 1, 1)), m.spikes(2, 4, 4))
+        assert_refused(
+            "lower-pooling",
+            m.graph(m.add("lif", Neuron(), m.add("pool", MaxPool(kernel=(2, 2), stride=(2, 2)), x))),
+            "max_pool 'pool': the maximum of binary spikes is an OR population, but conv2d 'conv' gives "
+            "real[3, 4, 4]; move the pool behind the neuron, which gives other results: train again",
+        )
+
+    def test_averages_before_a_kernel_of_3(self):
+        m = Model()
+        x = m.add("pool", AvgPool(kernel=(2, 2), stride=(2, 2)), m.spikes(2, 8, 8))
+        x = m.add("conv", Conv2d(weight=m.weight(3, 2, 3, 3), padding=(1, 1)), x)
+        assert_refused(
+            "lower-pooling",
+            m.graph(m.add("lif", Neuron(), x)),
+            "avg_pool 'pool': averages of spikes are no spikes, and it feeds conv2d 'conv'; put a neuron behind the "
+            "pool, or use a convolution with a stride in its place",
+        )
+
+
+class TestLowerReadout:
+    remedy = "end the model in a mean over time and one linear layer, in any order"
+
+    def refused(self, graph, message):
+        assert_refused("lower-readout", graph, message)
+
+    def test_a_result_that_is_no_vector(self):
+        m = Model()
+        self.refused(
+            m.graph(m.add("mean", TimeMean(), m.spikes(2, 3))),
+            f"output 'mean': expected a vector with one number for each class, got shape (2, 3); {self.remedy}",
+        )
+
+    def test_a_result_for_each_step(self):
+        m = Model()
+        self.refused(
+            m.graph(m.add("head", linear(2, 3), m.spikes(3))),
+            f"output 'head': expected one mean over time, found 0; {self.remedy}",
+        )
+
+    def test_real_values(self):
+        m = Model()
+        x = m.add("fc", linear(3, 3), m.spikes(3))
+        self.refused(
+            m.graph(m.add("head", linear(2, 3), m.add("mean", TimeMean(), x))),
+            "output 'head': averages linear 'fc', which gives real[3]; only spikes can be read out: "
+            "put a neuron before the head",
+        )
+
+    def test_reordered_classes(self):
+        m = Model()
+        x = m.add("head", linear(4, 3), m.add("mean", TimeMean(), m.spikes(3)))
+        x = m.add("turned", Transpose(order=(1, 0)), m.add("square", Reshape(shape=(2, 2)), x))
+        self.refused(
+            m.graph(m.add("flat", Reshape(shape=(4,)), x)),
+            f"output 'flat': reorders the outputs of linear 'head'; {self.remedy}",
+        )
+
+    def test_addends_that_are_averaged_differently(self):
+        m = Model()
+        a = m.add("a", TimeMean(), m.add("a_mean", Mean(axes=(0,)), m.spikes(2, 3)))
+        b = m.add("b", TimeMean(), m.add("b_mean", Mean(axes=(0,)), m.spikes(4, 3, name="other")))
+        self.refused(
+            m.graph(m.add("head", linear(2, 3), a, b)),
+            f"output 'head': its addends are averaged in different ways; {self.remedy}",
+        )
+
+    def test_a_mean_inside_the_model(self):
+        m = Model()
+        x = m.add("lif", CANONICAL, m.add("mean", Mean(axes=(0,)), m.spikes(2, 3)))
+        self.refused(
+            m.graph(m.add("rates", TimeMean(), x)),
+            "mean 'mean': a mean belongs to the readout at the end of the model, but this one feeds neuron 'lif'; "
+            "put a neuron behind a pool in its place",
+        )
+
+
+class TestQuantise:
+    image = Input(shape=(2, 4, 4), low=0, high=1)
+
+    def refused(self, graph, message, **to):
+        assert_refused("quantise", graph, message, **to)
+
+    def encoder(self, *, image=None, weight=1.0, bias=None, threshold=1.0):
+        m = Model()
+        op = Conv2d(weight=np.full((1, 2, 1, 1), weight), bias=bias)
+        x = m.add("conv", op, m.add("input", image or self.image))
+        return m.graph(m.add("lif", replace(CANONICAL, threshold=threshold), x))
+
+    def test_an_input_of_unknown_range(self):
+        self.refused(
+            self.encoder(image=Input(shape=(2, 4, 4))),
+            "input 'input': its range -inf..inf does not tell how to make it whole numbers; "
+            "say what the data holds: --set input.low=…,input.high=…",
+        )
+
+    def test_analog_input_straight_into_neurons(self):
+        m = Model()
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, m.add("input", self.image))),
+            "input 'input': analog input feeds neuron 'lif'; only a conv2d or linear layer can encode it: "
+            "put one before it, or give the model spikes (whole numbers >= 0)",
+        )
+
+    def test_a_chip_without_bias_registers(self):
+        self.refused(
+            self.encoder(),
+            "conv2d 'conv': reads analog input, and this chip has no bias register to take its current; "
+            "encode the input as spikes, or choose another chip",
+            arithmetic=Arithmetic(bias_bits=0),
+        )
+
+    def test_a_first_layer_far_above_its_threshold(self):
+        self.refused(
+            self.encoder(weight=1.0, threshold=1e-4),
+            "conv2d 'conv': its current can reach 2, more than 4095 times the threshold 0.0001 behind it, so that the "
+            "bias register cannot hold both; narrow the input's range",
+        )
+
+    def test_a_bias_beyond_32_bits(self):
+        self.refused(
+            self.encoder(bias=np.array([1e9])),
+            "conv2d 'conv': a bias of 32385000000000 does not fit 32 bits in units of 3.09e-05; rescale the layer or its input",
+        )
+        m = Model()
+        x = m.add("fc", Linear(weight=np.array([[1.0]]), bias=np.array([1e10])), m.spikes(1))
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, x)),
+            "linear 'fc': a bias of 10000000000 does not fit 32 bits in units of 1; train with weight decay on biases",
+        )
+
+    def test_a_weight_layer_on_real_values_inside_the_model(self):
+        m = Model()
+        x = m.add("first", linear(3, 4), m.spikes(4))
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, m.add("second", linear(2, 3), x))),
+            "linear 'second': reads real[3] from linear 'first', but only the first layer may read real values; "
+            "put a neuron between them",
+        )
+
+    def test_two_analog_inputs_of_one_layer(self):
+        m = Model()
+        x = m.add("fc", linear(3, 4), m.add("input", Input(shape=(4,), low=0, high=1)), m.spikes(4, name="events"))
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, x)),
+            "linear 'fc': reads real{0..1}[4] from input 'input', but only the first layer may read real values, "
+            "and an analog input must be its only one; put a neuron between them",
+        )
+
+    def test_a_weight_layer_without_neurons(self):
+        m = Model()
+        self.refused(
+            m.graph(m.add("fc", linear(3, 4), m.spikes(4))),
+            "linear 'fc': feeds the output with real values; put a neuron between them",
+        )
+
+    def test_neurons_on_reals(self):
+        m = Model()
+        x = m.add("total", Scale(factor=0.3), m.spikes(4))
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, x)),
+            "neuron 'lif': reads real{0..0.3}[4] from scale 'total'; put a conv2d or linear layer before the neuron",
+        )
+
+    def test_weighted_and_whole_currents_together(self):
+        m = Model()
+        x = m.spikes(4)
+        x = m.add("sum", Add(), m.add("fc", linear(4, 4), x), x)
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, x)),
+            "neuron 'lif': adds up weighted and whole currents (linear 'fc', input 'input'), which have no unit in "
+            "common; put a weight layer before each of them",
+        )
+
+    def test_the_encoded_input_and_spikes_together(self):
+        m = Model()
+        a = m.add("a", linear(4, 4), m.add("input", Input(shape=(4,), low=0, high=1)))
+        b = m.add("b", linear(4, 4), m.spikes(4, name="events"))
+        self.refused(
+            m.graph(m.add("lif", CANONICAL, m.add("sum", Add(), a, b))),
+            "neuron 'lif': adds up the encoded input and other currents (linear 'a', linear 'b'), which have no unit "
+            "in common; put a neuron behind the first layer",
+        )
+
+    def test_neurons_that_fire_by_themselves(self):
+        m = Model()
+        x = m.add("fc", linear(3, 4), m.spikes(4))
+        self.refused(
+            m.graph(m.add("lif", replace(CANONICAL, threshold=-0.5), x)),
+            "neuron 'lif': its threshold -0.5 lets it fire without input; train with one above v_reset",
+        )
+        m = Model()
+        self.refused(
+            m.graph(m.add("lif", replace(CANONICAL, threshold=0.0), m.spikes(4))),
+            "neuron 'lif': its currents are whole numbers, of which its threshold 0 lets it fire without input; "
+            "use a scale and a threshold that are powers of two, or T = 1",
+        )
+
+    def test_a_threshold_between_two_whole_numbers(self):
+        m = Model()
+        x = m.add("window", SumPool(kernel=(2, 2), stride=(2, 2)), m.spikes(1, 4, 4))
+        self.refused(
+            m.graph(m.add("lif", replace(CANONICAL, threshold=1.3), x)),
+            "neuron 'lif': its currents are whole numbers, of which its threshold 1.3 is too far from a whole number; "
+            "use a scale and a threshold that are powers of two, or T = 1",
+        )
+
+
+def test_a_readout_in_place_is_kept():
+    m = Model()
+    op = Readout(weight=np.eye(3), divisor=4)
+    graph = m.graph(m.add("head", op, m.spikes(3)))
+    assert BY_NAME["lower-readout"].run(graph, target()).node("head").op is op
