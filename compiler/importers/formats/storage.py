@@ -48,9 +48,7 @@ def brief(value: object, limit: int = 80) -> str:
     """Text of a value from an untrusted file, short and free of control characters."""
     if isinstance(value, str):
         text = value[: limit + 1]
-    elif isinstance(value, int) and abs(value) < 1 << 128:
-        text = str(value)
-    elif type(value) in (tuple, list) and _are_small(value):
+    elif (isinstance(value, int) and abs(value) < 1 << 128) or (type(value) in (tuple, list) and _are_small(value)):
         text = str(value)
     else:
         text = f"<{type(value).__name__}>"

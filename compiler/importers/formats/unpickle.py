@@ -22,6 +22,7 @@ from neurochip.errors import CheckpointError
 # 1000 tensors with its optimiser takes about 100 000.
 MAX_OPCODES: Final = 2_000_000
 MAX_INT_BYTES: Final = 256
+MAX_LINE: Final = 1 << 20
 MAX_KEY: Final = 1 << 60  # beyond it integers of equal hash are easily made, and a dict of them is quadratic
 
 
@@ -106,9 +107,9 @@ class Machine:
         return form.unpack(self._take(form.size))[0]
 
     def _line(self) -> bytes:
-        end = self.data.find(b"\n", self.position)
+        end = self.data.find(b"\n", self.position, self.position + MAX_LINE)
         if end < 0:
-            raise CheckpointError("the pickle ends inside a line")
+            raise CheckpointError("a line of the pickle has no end")
         line = self.data[self.position : end]
         self.position = end + 1
         return line
@@ -303,7 +304,7 @@ _OPCODES: Final[Mapping[int, Callable[[Machine], None]]] = MappingProxyType(
         0x8A: lambda m: m._long(_U8),
         0x8B: lambda m: m._long(_I32),
         ord("S"): Machine._string_line,
-        ord("V"): lambda m: m._push(m._line().decode("raw-unicode-escape")),
+        ord("V"): lambda m: m._push(codecs.raw_unicode_escape_decode(m._line())[0]),
         ord("T"): lambda m: m._counted(_I32, _text),
         ord("U"): lambda m: m._counted(_U8, _text),
         ord("X"): lambda m: m._counted(_U32, _utf8),

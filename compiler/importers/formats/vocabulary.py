@@ -83,13 +83,17 @@ class TorchVocabulary:
         return TypedStorage(self._find_storage(key, count * itemsize(dtype)), dtype)
 
 
+_FAR_ENOUGH: Final = 1 << 16  # bytes behind the name of a module's class, where its attributes are
+
+
 def load_pickle(data: bytes | mmap.mmap, vocabulary: TorchVocabulary, position: int = 0) -> tuple[object, int]:
     """The pickled value at ``position`` and the position behind it; says so if the pickle is a whole model."""
     machine = Machine(data, vocabulary, position=position)
     try:
         return machine.run(), machine.position
     except CheckpointError as error:
-        if all(data.find(name) >= 0 for name in (b"_modules", b"_parameters", b"_buffers")):
+        end = machine.position + _FAR_ENOUGH
+        if all(data.find(name, position, end) >= 0 for name in (b"_modules", b"_parameters", b"_buffers")):
             raise CheckpointError(f"this is a whole pickled model (nn.Module), not a state dict: {error}") from error
         raise
 
