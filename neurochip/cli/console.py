@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -181,7 +181,3 @@ class Progress:
             self._bars.update(self._task, completed=done, total=total)
         elif done * 10 // total > (done - 1) * 10 // total:
             click.echo(f"{self._title} {done}/{total}", err=True)
-
-
-Counter = Callable[[int, int], None]
-"""What ``Progress.count`` is: called with (done, total)."""

@@ -64,16 +64,13 @@ def load_program(path: str | os.PathLike[str]) -> Program:
         ProgramError: not a program file, of a newer version, truncated, damaged by even one bit, or with tables,
             weights or names that do not fit together.
     """
-    with Archive(path) as archive:
-        data = _manifest(archive)
-        archive.verify()
-        try:
-            program = _unpack(archive, data)
-            validate_program(program)
-        except ProgramError as error:
-            text = str(error)
-            raise ProgramError(text if text.startswith(str(archive.path)) else f"{path}: {text}; {_REMEDY}") from None
-    return program
+    try:
+        with Archive(path) as archive:
+            data = _manifest(archive)
+            archive.verify()
+            return _checked(archive, data)
+    except OSError as error:
+        raise ProgramError(f"{path}: cannot read the program: {reason(error)}; copy it again") from None
 
 
 def is_program(path: str | os.PathLike[str]) -> bool:
@@ -128,6 +125,16 @@ def _manifest(archive: Archive) -> dict[str, Any]:
     if data["version"] < 1 or set(data) != {"format", "version", "chip_sha256", "members", "program"}:
         raise archive.damaged(f"a {MANIFEST} with unexpected entries ({', '.join(map(str, data))})")
     return data
+
+
+def _checked(archive: Archive, data: dict[str, Any]) -> Program:
+    try:
+        program = _unpack(archive, data)
+        validate_program(program)
+    except ProgramError as error:
+        text, path = str(error), str(archive.path)
+        raise ProgramError(text if text.startswith(path) else f"{path}: {text}; {_REMEDY}") from None
+    return program
 
 
 def _unpack(archive: Archive, data: dict[str, Any]) -> Program:

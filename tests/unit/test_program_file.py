@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import neurochip.atomic
+import neurochip.program.file
 from neurochip.errors import ProgramError
 from neurochip.network.projections import Projection
 from neurochip.program.archive import Member, write_archive
@@ -378,6 +379,15 @@ def test_wrong_dtypes_and_lengths_are_refused(program):
         validate_program(replace(program, tiles=program.tiles["core"]))
     with pytest.raises(ProgramError, match=r"use: expected one row a core \(37\), found 36"):
         validate_program(replace(program, use=program.use[1:]))
+
+
+def test_a_failing_disk_is_named(saved, monkeypatch):
+    def fail(self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(neurochip.program.file.Archive, "verify", fail)
+    with pytest.raises(ProgramError, match="cannot read the program: input/output error"):
+        load_program(saved)
 
 
 # Writing
