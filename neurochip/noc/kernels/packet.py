@@ -1,0 +1,422 @@
+"""Kernel of the packet network model: every packet moves through routers in time order.
+
+A channel is a link and the buffer at its end. Channel c < n_links is link c; channel n_links + core is a core's local
+port, whose "link" leads into the core and whose buffer is the head of the core's source queue. So a packet goes from
+buffer to buffer, and leaves when it wins the link of its target's local channel.
+
+Each channel has at most two events ahead: the head of its buffer may bid (event 2 c), and its link, waiting with
+bidders, may try again (event 2 c + 1). Events wait in a wheel of lists: slot t % len(wheel) holds those of cycle t, and
+injections of later laps, which stay.
+
+A cycle has two phases: first all its events are taken in, then every link that has a bidder arbitrates. A winner
+changes nothing that another link reads in the same cycle, since every delay that follows is at least one cycle. So the
+order within a cycle cannot change a result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Int64Array = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+Records = NDArray[np.void]
+
+DRAINED, STUCK, TOO_LONG = range(3)
+"""What `run` returns: all delivered; packets left that can never move; packets left after the last cycle allowed."""
+
+NEVER = 1 << 62
+EXACT = 2048
+"""Latencies below this have a histogram bin each; beyond it bins are at most 1/1024 of the latency wide."""
+
+IDLE, BIDDEN, WAITING, FULL = range(4)
+"""States of a link: no bidder; bidder in this cycle; to try again at a known time, or once a slot of its buffer frees."""
+
+# Arrays of records keep what is used together in one cache line, and spare Numba the reference counts of many arrays.
+CHANNEL = np.dtype(
+    [
+        # the link, one cache line
+        ("bids", "i8"),  # a bit for each router port that bids
+        ("retry_time", "i8"),
+        ("free_at", "i8"),  # when it may pass the next packet
+        ("passed", "i8"),  # packets so far
+        ("retry_next", "i4"),  # the event after event 2 c + 1 in its list
+        ("origin", "i4"),  # the router it leaves
+        ("latency", "i4"),
+        ("service", "i4"),
+        ("state", "i2"),
+        ("turn", "i2"),  # the port that is next in turn
+        # the buffer: a ring of slots first..end - 1
+        ("tail", "i4"),
+        ("count", "i4"),
+        ("most", "i4"),
+        ("head", "i4"),
+        ("first", "i4"),
+        ("end", "i4"),
+        ("wanted", "i4"),  # the channel its head bids for
+        ("next_bid", "i8"),  # it gives up its next packet no sooner
+        ("bid_next", "i4"),  # the event after event 2 c in its list
+        ("port", "i4"),  # the port by which it enters its router
+        ("onward", "i4"),  # straight on from here, channel ids grow by this
+        ("interval", "i4"),
+        ("credit", "i4"),
+        # a core's source queue: where its heap of flows starts, and flows in it
+        ("queue", "i4"),
+        ("queued", "i4"),
+        ("unused", "i8"),  # fills the second cache line
+    ],
+    align=True,
+)
+
+SLOT = np.dtype(
+    [
+        ("time", "i8"),  # of a packet: when it may bid; of an empty slot: when it may be won again
+        ("born", "i8"),  # injection time
+        ("flow", "i4"),
+        ("k", "u4"),  # number of the packet in its flow
+        ("turn", "i4"),  # the channel to take after going straight
+        ("straight", "i2"),  # hops to go before turning
+        ("then", "i2"),  # hops to go straight after turning
+    ],
+    align=True,
+)
+
+FLOW = np.dtype(
+    [
+        ("next_time", "i8"),
+        ("spacing", "i8"),
+        ("count", "i8"),
+        ("sent", "i8"),
+        ("start", "i4"),  # the route: first channel, then as in SLOT, then the target's local channel
+        ("turn", "i4"),
+        ("straight", "i2"),
+        ("then", "i2"),
+        ("exit", "i4"),
+        ("first_packet", "i8"),
+        ("delivered", "i8"),
+        ("latency_sum", "i8"),
+        ("latency_max", "i8"),
+    ],
+    align=True,
+)
+
+TOTALS = np.dtype([(name, "i8") for name in ("delivered", "sum", "min", "max", "last", "inject", "eject")])
+
+
+class State(NamedTuple):
+    """A whole network in motion.
+
+    Attributes:
+        channels: CHANNEL records, (n_links + n_cores,).
+        slots: SLOT records, all buffers one after the other.
+        flows: FLOW records, (n_flows,).
+        heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
+        ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
+            Ports 0 to 3 take the links that go east, west, south and north.
+        wheel: int32, a power of two longer than any delay; first event of each list, or -1.
+        totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
+        bins: int64, histogram of latencies.
+        delivered_at: int64, (n_packets,), or empty.
+    """
+
+    channels: Records
+    slots: Records
+    flows: Records
+    heap: Int32Array
+    ports: Int32Array
+    wheel: Int32Array
+    totals: Records
+    bins: Int64Array
+    delivered_at: Int64Array
+
+
+@intrinsic
+def lowest_bit(_context: Any, bits: Any) -> Any:
+    """The position of the lowest set bit of an int64 that is not zero."""
+
+    def generate(_compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@njit(cache=True, nogil=True)
+def sift_down(heap: Int32Array, flows: Records, start: int, size: int, i: int) -> None:
+    """Restore the heap ``heap[start : start + size]``, ordered by (next time, flow), below position ``i``."""
+    moving = heap[start + i]
+    time = flows[moving].next_time
+    while 2 * i + 1 < size:
+        child = 2 * i + 1
+        least = heap[start + child]
+        other = heap[start + min(child + 1, size - 1)]
+        if (flows[other].next_time, other) < (flows[least].next_time, least):
+            child += 1
+            least = other
+        if (flows[least].next_time, least) > (time, moving):
+            break
+        heap[start + i] = least
+        i = child
+    heap[start + i] = moving
+
+
+@njit(cache=True, nogil=True)
+def fill_sources(state: State, source: Int64Array) -> None:
+    """Queue each flow that has packets at the local channel of its core ``source``, (n_flows,)."""
+    channels, flows, heap = state.channels, state.flows, state.heap
+    n_links = len(channels) - len(state.ports) * (state.ports.shape[1] - 4)
+    for flow in range(len(flows)):
+        if flows[flow].count:
+            channels[n_links + source[flow]].queued += 1
+    place = 0
+    for c in range(n_links, len(channels)):
+        channels[c].queue = place
+        place += channels[c].queued
+        channels[c].queued = 0
+    for flow in range(len(flows)):
+        if flows[flow].count:
+            channel = channels[n_links + source[flow]]
+            heap[channel.queue + channel.queued] = flow
+            channel.queued += 1
+    for c in range(n_links, len(channels)):
+        for i in range(channels[c].queued // 2 - 1, -1, -1):
+            sift_down(heap, flows, channels[c].queue, channels[c].queued, i)
+
+
+@njit(cache=True, nogil=True)
+def retry(channels: Records, wheel: Int32Array, c: int, time: int) -> None:
+    """Let link ``c`` arbitrate again at a later ``time``."""
+    slot = time & (len(wheel) - 1)
+    channels[c].state = WAITING
+    channels[c].retry_time = time
+    channels[c].retry_next = wheel[slot]
+    wheel[slot] = 2 * c + 1
+
+
+@njit(cache=True, nogil=True)
+def bid(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+    """Let the packet that became head of buffer ``c`` bid as soon as it may for the next channel of its route.
+
+    If that link cannot arbitrate before, the bid may as well lie there already.
+    """
+    channel = channels[c]
+    slot = slots[channel.head]
+    channel.wanted = c + channel.onward if slot.straight > 0 else slot.turn
+    time = max(channel.next_bid, slot.time)
+    link = channels[channel.wanted]
+    place = time & (len(wheel) - 1)
+    if (link.state == WAITING and time <= link.retry_time) or (link.state == FULL and time <= now + link.credit):
+        link.bids |= np.int64(1) << channel.port
+    else:
+        channel.bid_next = wheel[place]
+        wheel[place] = 2 * c
+
+
+@njit(cache=True, nogil=True)
+def inject(slots: Records, flows: Records, heap: Int32Array, channel: Any, latency: int) -> None:
+    """Put the next packet of a local channel's source queue, which is not empty, into its slot."""
+    f = heap[channel.queue]
+    flow, slot = flows[f], slots[channel.head]
+    slot.time = flow.next_time + latency
+    slot.born = flow.next_time
+    slot.flow = f
+    slot.k = flow.sent
+    slot.turn = flow.start
+    slot.straight = -1
+    flow.sent += 1
+    flow.next_time += flow.spacing
+    if flow.sent == flow.count:
+        channel.queued -= 1
+        heap[channel.queue] = heap[channel.queue + channel.queued]
+    sift_down(heap, flows, channel.queue, channel.queued, 0)
+
+
+@njit(cache=True, nogil=True)
+def free_time(channels: Records, slots: Records, c: int) -> int:
+    """When link ``c`` may pass its next packet; NEVER while all slots of its buffer are taken."""
+    channel = channels[c]
+    slot = slots[channel.tail]
+    if channel.count == channel.end - channel.first:
+        return NEVER
+    return max(channel.free_at, slot.time if channel.onward else 0)
+
+
+@njit(cache=True, nogil=True)
+def grant(channels: Records, slots: Records, ports: Int32Array, c: int, now: int) -> int:
+    """Give link ``c`` to the bidder next in turn and return its channel, or -1 if the link is not free."""
+    if free_time(channels, slots, c) > now:
+        return -1
+    channel = channels[c]
+    in_turn = channel.bids & (np.int64(-1) << channel.turn)
+    port = lowest_bit(in_turn if in_turn else channel.bids)
+    channel.bids &= ~(np.int64(1) << port)
+    channel.turn = port + 1 if port + 1 < ports.shape[1] else 0
+    channel.free_at = now + channel.service
+    channel.passed += 1
+    return ports[channel.origin, port]
+
+
+@njit(cache=True, nogil=True)
+def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c: int, where: tuple[int, int]) -> None:
+    """Move the packet in slot ``where[0]`` over link ``c`` into its buffer's next slot, at cycle ``where[1]``."""
+    channel = channels[c]
+    slot, old = slots[channel.tail], slots[where[0]]
+    flow = flows[old.flow]
+    slot.time = where[1] + channel.latency
+    slot.born = old.born
+    slot.flow = old.flow
+    slot.k = old.k
+    if old.straight > 0:
+        slot.turn = old.turn
+        slot.straight = old.straight - 1
+        slot.then = old.then
+    elif old.straight == 0:
+        slot.turn = flow.exit
+        slot.straight = old.then
+        slot.then = 0
+    else:
+        slot.turn = flow.turn
+        slot.straight = flow.straight
+        slot.then = flow.then
+    channel.tail = channel.tail + 1 if channel.tail + 1 < channel.end else channel.first
+    channel.count += 1
+    channel.most = max(channel.most, channel.count)
+    if channel.count == 1:
+        bid(channels, slots, wheel, c, where[1])
+
+
+@njit(cache=True, nogil=True)
+def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+    """Free the head slot of buffer ``c``, return its credit, and let the next packet bid."""
+    channel = channels[c]
+    slots[channel.head].time = now + channel.credit
+    channel.head = channel.head + 1 if channel.head + 1 < channel.end else channel.first
+    channel.count -= 1
+    channel.next_bid = now + channel.interval
+    if channel.state == FULL:
+        retry(channels, wheel, c, now + channel.credit)
+    if channel.count:
+        bid(channels, slots, wheel, c, now)
+
+
+@njit(cache=True, nogil=True)
+def wait(channels: Records, slots: Records, wheel: Int32Array, c: int) -> None:
+    """After arbitration for link ``c``: arrange when its remaining bidders are served."""
+    channel = channels[c]
+    time = free_time(channels, slots, c)
+    if channel.bids == 0:
+        channel.state = IDLE
+    elif time == NEVER:
+        channel.state = FULL
+    else:
+        retry(channels, wheel, c, time)
+
+
+@njit(cache=True, nogil=True)
+def deliver(
+    slots: Records, flows: Records, totals: Records, bins: Int64Array, delivered_at: Int64Array, where: tuple[int, int]
+) -> None:
+    """Count the packet in slot ``where[0]``, which won its target's local channel at cycle ``where[1]``."""
+    slot, total = slots[where[0]], totals[0]
+    flow = flows[slot.flow]
+    time = where[1] + total.eject
+    latency = time - slot.born
+    octave, place = 0, latency
+    while place >= EXACT:
+        place >>= 1
+        octave += 1
+    bins[place + octave * (EXACT // 2)] += 1
+    flow.delivered += 1
+    flow.latency_sum += latency
+    flow.latency_max = max(flow.latency_max, latency)
+    total.delivered += 1
+    total.sum += latency
+    total.min = min(total.min, latency)
+    total.max = max(total.max, latency)
+    total.last = max(total.last, time)
+    if len(delivered_at):
+        delivered_at[flow.first_packet + slot.k] = time
+
+
+@njit(cache=True, nogil=True)
+def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32Array, now: int) -> int:
+    """First phase of cycle ``now``: collect bids; returns how many links have to arbitrate, listed in ``bidden``."""
+    place = now & (len(wheel) - 1)
+    event = wheel[place]
+    wheel[place] = -1
+    n_bidden = 0
+    while event >= 0:
+        c = event >> 1
+        channel = channels[c]
+        if event & 1:
+            event = channel.retry_next
+        else:
+            following = channel.bid_next
+            if channel.onward == 0 and max(channel.next_bid, slots[channel.head].time) > now:
+                channel.bid_next = wheel[place]
+                wheel[place] = event
+                event = following
+                continue
+            event = following
+            c = channel.wanted
+            link = channels[c]
+            link.bids |= np.int64(1) << channel.port
+            if link.state != IDLE:
+                continue
+        channels[c].state = BIDDEN
+        bidden[n_bidden] = c
+        n_bidden += 1
+    return n_bidden
+
+
+@njit(cache=True, nogil=True)
+def next_cycle(wheel: Int32Array, now: int) -> int:
+    """The next cycle whose list is not empty; NEVER if there are no events."""
+    mask = len(wheel) - 1
+    for time in range(now + 1, now + 1 + len(wheel)):
+        if wheel[time & mask] >= 0:
+            return time
+    return NEVER
+
+
+@njit(cache=True, nogil=True)
+def run(state: State, last_cycle: int) -> int:
+    """Move packets until all are delivered; see the module's docstring for how. Returns DRAINED, STUCK or TOO_LONG."""
+    channels, slots, flows, heap, ports, wheel, totals, bins, delivered_at = state
+    n_links = len(channels) - len(ports) * (ports.shape[1] - 4)
+    latency = totals[0].inject
+    bidden = np.empty(len(channels), np.int32)
+    to_deliver = 0
+    for flow in range(len(flows)):
+        to_deliver += flows[flow].count
+    for c in range(n_links, len(channels)):
+        if channels[c].queued:
+            inject(slots, flows, heap, channels[c], latency)
+            bid(channels, slots, wheel, c, -1)
+    now = -1
+    while totals[0].delivered < to_deliver:
+        now = next_cycle(wheel, now)
+        if now > last_cycle:
+            return STUCK if now == NEVER else TOO_LONG
+        for k in range(take_in(channels, slots, wheel, bidden, now)):
+            c = bidden[k]
+            winner = grant(channels, slots, ports, c, now)
+            if winner >= 0:
+                head = channels[winner].head
+                if c < n_links:
+                    send(channels, slots, flows, wheel, c, (head, now))
+                else:
+                    deliver(slots, flows, totals, bins, delivered_at, (head, now))
+                if winner < n_links:
+                    release(channels, slots, wheel, winner, now)
+                else:
+                    channels[winner].next_bid = now + channels[winner].interval
+                    if channels[winner].queued:
+                        inject(slots, flows, heap, channels[winner], latency)
+                        bid(channels, slots, wheel, winner, now)
+            wait(channels, slots, wheel, c)
+    return DRAINED

@@ -1,0 +1,157 @@
+"""How fast routers and links are, in whole cycles, and the zero-load latency that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import ceil, gcd
+from typing import NamedTuple
+
+import numpy as np
+
+from neurochip.errors import ChipError
+from neurochip.noc.mesh import EAST, WEST, Int64Array, Mesh
+
+_MAY_BE_ZERO = ("inject_latency", "eject_latency")
+_LONGEST = 1 << 22
+
+
+class LinkTimes(NamedTuple):
+    """Timing of every link; all int64, (n_links,). ``slots`` is the size of the buffer the link ends in."""
+
+    latency: Int64Array
+    service: Int64Array
+    credit: Int64Array
+    slots: Int64Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Delays of the network in cycles of ``cycle_ns``. A packet is one flit.
+
+    An idle network delivers a packet after ``inject_latency + sum of hop latencies + eject_latency`` cycles: it may bid
+    for its first output ``inject_latency`` after it was injected, may bid at the next router one hop latency after it
+    won the output before, and is delivered ``eject_latency`` after it won its core's output.
+
+    Attributes:
+        cycle_ns: length of a cycle; only converts, never decides.
+        x_latency, y_latency: one hop along x or y, link and router pipeline together.
+        chip_latency: one hop over a chip border, instead of ``x_latency`` or ``y_latency``.
+        link_service, chip_service: an output accepts one packet in so many cycles.
+        input_interval: an input buffer gives up one packet in so many cycles.
+        inject_latency, inject_interval: from a core into its router; one packet in so many cycles.
+        eject_latency, eject_service: from a router into a core; one packet in so many cycles.
+        credit_latency, chip_credit_latency: from the moment a packet leaves a buffer until its slot may be won again.
+        buffer_packets, chip_buffer_packets: packets that fit in the buffer at the end of a link, those on the
+            link included.
+
+    Raises:
+        ChipError: if a field is not positive (latencies of the local ports may be zero) or beyond 2**22 cycles.
+    """
+
+    cycle_ns: float = 1.0
+    x_latency: int = 1
+    y_latency: int = 1
+    chip_latency: int = 1
+    link_service: int = 1
+    chip_service: int = 1
+    input_interval: int = 1
+    inject_latency: int = 0
+    inject_interval: int = 1
+    eject_latency: int = 0
+    eject_service: int = 1
+    credit_latency: int = 1
+    chip_credit_latency: int = 1
+    buffer_packets: int = 8
+    chip_buffer_packets: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.cycle_ns > 0:
+            raise ChipError(f"network timing: cycle_ns must be positive, not {self.cycle_ns}")
+        for field in fields(self)[1:]:
+            value, least = getattr(self, field.name), int(field.name not in _MAY_BE_ZERO)
+            if not least <= value <= _LONGEST:
+                raise ChipError(
+                    f"network timing: {field.name} must be {least}..{_LONGEST} cycles, not {value}; "
+                    f"choose a longer cycle than {self.cycle_ns} ns or correct the chip's figure"
+                )
+
+    @classmethod
+    def from_ns(
+        cls,
+        *,
+        hop_x_ns: float,
+        hop_y_ns: float,
+        link_service_ns: float,
+        buffer_packets: int,
+        chip_link_latency_ns: float,
+        chip_link_service_ns: float,
+        inject_ns: float = 0.0,
+        eject_ns: float = 0.0,
+        eject_service_ns: float | None = None,
+        credit_ns: float | None = None,
+        chip_buffer_packets: int | None = None,
+    ) -> Timing:
+        """Timing from a chip's figures in nanoseconds, exact to the picosecond.
+
+        The cycle is the greatest common divisor of all figures in picoseconds. What a chip does not publish follows
+        from what it does: local ports, input buffers and returning credits are as fast as a mesh link, a credit over a
+        chip border takes as long as a packet, and a chip link's buffer covers its round trip, so that the link can be
+        kept busy.
+        """
+        latency = {
+            "x_latency": hop_x_ns,
+            "y_latency": hop_y_ns,
+            "chip_latency": chip_link_latency_ns,
+            "link_service": link_service_ns,
+            "chip_service": chip_link_service_ns,
+            "input_interval": link_service_ns,
+            "inject_latency": inject_ns,
+            "inject_interval": link_service_ns,
+            "eject_latency": eject_ns,
+            "eject_service": link_service_ns if eject_service_ns is None else eject_service_ns,
+            "credit_latency": link_service_ns if credit_ns is None else credit_ns,
+            "chip_credit_latency": chip_link_latency_ns,
+        }
+        picoseconds = {name: round(value * 1000) for name, value in latency.items()}
+        cycle = gcd(*picoseconds.values()) or 1
+        cycles = {name: value // cycle for name, value in picoseconds.items()}
+        round_trip = cycles["chip_latency"] + cycles["chip_credit_latency"]
+        enough = max(buffer_packets, ceil(round_trip / max(cycles["chip_service"], 1)))
+        return cls(
+            cycle_ns=cycle / 1000,
+            buffer_packets=buffer_packets,
+            chip_buffer_packets=enough if chip_buffer_packets is None else chip_buffer_packets,
+            **cycles,
+        )
+
+    def links(self, mesh: Mesh) -> LinkTimes:
+        """The timing of every link of ``mesh``."""
+        ends = mesh.link_ends()
+        along_x = (ends.direction == EAST) | (ends.direction == WEST)
+        hop = np.where(along_x, self.x_latency, self.y_latency)
+        return LinkTimes(
+            latency=np.where(ends.crossing, self.chip_latency, hop).astype(np.int64),
+            service=np.where(ends.crossing, self.chip_service, self.link_service).astype(np.int64),
+            credit=np.where(ends.crossing, self.chip_credit_latency, self.credit_latency).astype(np.int64),
+            slots=np.where(ends.crossing, self.chip_buffer_packets, self.buffer_packets).astype(np.int64),
+        )
+
+    def distances(self, mesh: Mesh) -> tuple[Int64Array, Int64Array]:
+        """Hop latency from coordinate 0 to every x, (width,), and to every y, (height,), in cycles.
+
+        The hops between two routers take ``|X[tx] - X[sx]| + |Y[ty] - Y[sy]|`` cycles.
+        """
+        x, y = np.arange(mesh.width), np.arange(mesh.height)
+        borders_x, borders_y = x // mesh.columns, y // mesh.rows
+        return (
+            (x - borders_x) * self.x_latency + borders_x * self.chip_latency,
+            (y - borders_y) * self.y_latency + borders_y * self.chip_latency,
+        )
+
+    def zero_load_latency(self, mesh: Mesh, source_core: Int64Array, target_core: Int64Array) -> Int64Array:
+        """Cycles from injection to delivery in an idle network; core ids of any broadcastable shapes."""
+        along_x, along_y = self.distances(mesh)
+        source, target = mesh.router_of(source_core), mesh.router_of(target_core)
+        hops_x = np.abs(along_x[source % mesh.width] - along_x[target % mesh.width])
+        hops_y = np.abs(along_y[source // mesh.width] - along_y[target // mesh.width])
+        return self.inject_latency + hops_x + hops_y + self.eject_latency

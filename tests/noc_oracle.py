@@ -1,0 +1,200 @@
+"""The packet network as plain as possible: every cycle, every output looks at every input. And loads by walking paths."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from neurochip.noc.mesh import Mesh
+from neurochip.noc.packet import Injections
+from neurochip.noc.timing import Timing
+
+STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
+
+
+def walk(mesh: Mesh, source: int, target: int) -> list[tuple[int, int]]:
+    """The (router, next router) pairs of the path: along x until it fits, then along y."""
+    path = []
+    at = source
+    while at != target:
+        x, y, tx, ty = at % mesh.width, at // mesh.width, target % mesh.width, target // mesh.width
+        if x != tx:
+            to = at + (1 if tx > x else -1)
+        else:
+            to = at + (mesh.width if ty > y else -mesh.width)
+        path.append((at, to))
+        at = to
+    return path
+
+
+def link_number(mesh: Mesh, at: int, to: int) -> int:
+    """The id of the link between two neighbours, by counting all links in order."""
+    number = 0
+    for dx, dy in STEPS.values():
+        for y in range(mesh.height):
+            for x in range(mesh.width):
+                # a link and the one back have the same place in their blocks
+                x0, y0 = (x + 1, y) if dx < 0 else (x, y + 1) if dy < 0 else (x, y)
+                x1, y1 = x0 + dx, y0 + dy
+                if max(x0, x1) >= mesh.width or max(y0, y1) >= mesh.height:
+                    continue
+                if (y0 * mesh.width + x0, y1 * mesh.width + x1) == (at, to):
+                    return number
+                number += 1
+    raise AssertionError("no such link")
+
+
+def crosses(mesh: Mesh, at: int, to: int) -> bool:
+    chips = [(r % mesh.width // mesh.columns, r // mesh.width // mesh.rows) for r in (at, to)]
+    return chips[0] != chips[1]
+
+
+@dataclass
+class Packet:
+    number: int
+    target: int
+    born: int
+    ready: int = 0
+
+
+@dataclass
+class Buffer:
+    """An input: a link's buffer or a core's source queue."""
+
+    interval: int
+    credit: int
+    packets: deque[Packet] = field(default_factory=deque)
+    next_bid: int = 0
+
+    def head(self, now: int) -> Packet | None:
+        if self.packets and now >= max(self.packets[0].ready, self.next_bid):
+            return self.packets[0]
+        return None
+
+
+@dataclass
+class Output:
+    """A link to a router, or a core's port."""
+
+    router: int
+    to: tuple[str, int]
+    latency: int
+    service: int
+    credits: float
+    turn: int = 0
+    free_at: int = 0
+    passed: int = 0
+
+
+class OracleNetwork:
+    def __init__(self, mesh: Mesh, timing: Timing) -> None:
+        self.mesh = mesh
+        self.inputs: dict[int, list[Buffer | None]] = {}
+        self.outputs: list[Output] = []
+        self.returning: list[tuple[int, Output]] = []
+        self.feeds: dict[int, Output] = {}
+        for router in range(mesh.n_routers):
+            self.inputs[router] = [None] * 4 + [
+                Buffer(timing.inject_interval, 1) for _ in range(mesh.cores_per_router)
+            ]
+        for at in range(mesh.n_routers):
+            for port, (dx, dy) in enumerate(STEPS.values()):
+                x, y = at % mesh.width + dx, at // mesh.width + dy
+                if not (0 <= x < mesh.width and 0 <= y < mesh.height):
+                    continue
+                to = y * mesh.width + x
+                chip = crosses(mesh, at, to)
+                hop = timing.x_latency if dx else timing.y_latency
+                output = Output(
+                    router=at,
+                    to=("router", to),
+                    latency=timing.chip_latency if chip else hop,
+                    service=timing.chip_service if chip else timing.link_service,
+                    credits=timing.chip_buffer_packets if chip else timing.buffer_packets,
+                )
+                buffer = Buffer(
+                    timing.input_interval, timing.chip_credit_latency if chip else timing.credit_latency
+                )
+                self.inputs[to][port] = buffer
+                self.feeds[id(buffer)] = output
+                self.outputs.append(output)
+        for core in range(mesh.n_cores):
+            self.outputs.append(
+                Output(
+                    core // mesh.cores_per_router,
+                    ("core", core),
+                    timing.eject_latency,
+                    timing.eject_service,
+                    float("inf"),
+                )
+            )
+
+    def wants(self, router: int, packet: Packet) -> tuple[str, int]:
+        path = walk(self.mesh, router, packet.target // self.mesh.cores_per_router)
+        return ("router", path[0][1]) if path else ("core", packet.target)
+
+    def winner(self, output: Output, now: int) -> Buffer | None:
+        buffers = self.inputs[output.router]
+        if now < output.free_at or output.credits == 0:
+            return None
+        for k in range(len(buffers)):
+            port = (output.turn + k) % len(buffers)
+            buffer = buffers[port]
+            head = buffer.head(now) if buffer else None
+            if head and self.wants(output.router, head) == output.to:
+                output.turn = (port + 1) % len(buffers)
+                return buffer
+        return None
+
+    def step(self, now: int) -> list[tuple[int, int]]:
+        """One cycle; returns (packet number, delivery time) of what won a core's port."""
+        for time, output in self.returning:
+            output.credits += time == now
+        self.returning = [(time, output) for time, output in self.returning if time > now]
+        grants = [(output, self.winner(output, now)) for output in self.outputs]
+        delivered = []
+        for output, buffer in grants:
+            if buffer is None:
+                continue
+            packet = buffer.packets.popleft()
+            buffer.next_bid = now + buffer.interval
+            if id(buffer) in self.feeds:
+                self.returning.append((now + buffer.credit, self.feeds[id(buffer)]))
+            output.free_at = now + output.service
+            output.passed += 1
+            output.credits -= 1
+            packet.ready = now + output.latency
+            if output.to[0] == "core":
+                assert packet.target == output.to[1]
+                delivered.append((packet.number, packet.ready))
+            else:
+                port = [
+                    p for p, b in enumerate(self.inputs[output.to[1]]) if b and self.feeds.get(id(b)) is output
+                ]
+                self.inputs[output.to[1]][port[0]].packets.append(packet)
+        return delivered
+
+
+def simulate(mesh: Mesh, timing: Timing, injections: Injections) -> tuple[list[int], Counter[int]]:
+    """Delivery time of every packet (in the order of flows, then of injection), and packets over each link."""
+    network = OracleNetwork(mesh, timing)
+    packets = []
+    for f in range(len(injections.count)):
+        for k in range(injections.count[f]):
+            born = int(injections.first[f] + k * injections.spacing[f])
+            packets.append((born, f, k, len(packets), int(injections.source[f]), int(injections.target[f])))
+    for born, _, _, number, source, target in sorted(packets):
+        router, slot = divmod(source, mesh.cores_per_router)
+        packet = Packet(number, target, born, born + timing.inject_latency)
+        network.inputs[router][4 + slot].packets.append(packet)
+    delivered: dict[int, int] = {}
+    now = 0
+    while len(delivered) < len(packets):
+        delivered.update(network.step(now))
+        now += 1
+        assert now < 100_000, "the oracle does not drain"
+    links = Counter()
+    for output in network.outputs:
+        if output.to[0] == "router":
+            links[link_number(mesh, output.router, output.to[1])] = output.passed
+    return [delivered[i] for i in range(len(packets))], links

@@ -1,0 +1,118 @@
+"""The network kernels against their oracles, on small random meshes, timings and traffic."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurochip.noc.analytic import tick_loads, tick_time
+from neurochip.noc.mesh import Mesh
+from neurochip.noc.packet import Injections, simulate_tick
+from neurochip.noc.timing import Timing
+from tests import noc_oracle
+
+SIZES = st.integers(1, 4)
+CYCLES = st.integers(1, 5)
+
+
+@st.composite
+def meshes(draw: st.DrawFn) -> Mesh:
+    return Mesh(
+        columns=draw(SIZES),
+        rows=draw(SIZES),
+        chip_columns=draw(st.integers(1, 2)),
+        chip_rows=draw(st.integers(1, 2)),
+        cores_per_router=draw(st.integers(1, 3)),
+    )
+
+
+@st.composite
+def timings(draw: st.DrawFn) -> Timing:
+    delays = (
+        "x_latency y_latency chip_latency link_service chip_service input_interval inject_interval eject_service "
+        "credit_latency chip_credit_latency buffer_packets chip_buffer_packets"
+    )
+    ports = {name: draw(st.integers(0, 3)) for name in ("inject_latency", "eject_latency")}
+    return Timing(**{name: draw(CYCLES) for name in delays.split()}, **ports)
+
+
+@st.composite
+def injections(draw: st.DrawFn, mesh: Mesh) -> Injections:
+    core = st.integers(0, mesh.n_cores - 1)
+    # few targets, so that paths collide
+    targets = st.sampled_from(draw(st.lists(core, min_size=1, max_size=3)))
+    flow = st.tuples(core, targets, st.integers(0, 12), st.integers(0, 20), st.integers(0, 3))
+    flows = draw(st.lists(flow, min_size=1, max_size=10))
+    return Injections.of(*np.array(flows).T)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_kernel_delivers_each_packet_at_the_oracles_cycle(data: st.DataObject) -> None:
+    mesh, timing = data.draw(meshes()), data.draw(timings())
+    flows = data.draw(injections(mesh))
+    result = simulate_tick(mesh, timing, flows, record=True)
+    delivered_at, links = noc_oracle.simulate(mesh, timing, flows)
+    assert result.delivered_at.tolist() == delivered_at
+    assert result.link_packets.tolist() == [links[link] for link in range(mesh.n_links)]
+    assert result.drain == max(delivered_at, default=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_analytic_counts_are_the_packet_counts_and_its_time_is_a_lower_bound(data: st.DataObject) -> None:
+    mesh, timing = data.draw(meshes()), data.draw(timings())
+    flows = data.draw(injections(mesh))
+    packet = simulate_tick(mesh, timing, flows)
+    loads = tick_loads(mesh, mesh.router_of(flows.source), mesh.router_of(flows.target), flows.count)
+    assert loads.link_load.tolist() == packet.link_packets.tolist()
+    assert loads.hops_x + loads.hops_y == packet.packet_hops
+    bound = tick_time(mesh, timing, flows.source, flows.target, flows.count, loads)
+    assert bound.cycles <= packet.drain
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_loads_from_intervals_equal_loads_from_walking_every_path(data: st.DataObject) -> None:
+    mesh = data.draw(meshes())
+    router = st.integers(0, mesh.n_routers - 1)
+    flows = data.draw(st.lists(st.tuples(router, router, st.integers(0, 100)), min_size=1, max_size=30))
+    loads = tick_loads(mesh, *np.array(flows).T)
+    expected = np.zeros(mesh.n_links, np.int64)
+    crossings = 0
+    for source, target, packets in flows:
+        path = noc_oracle.walk(mesh, source, target)
+        for at, to in path:
+            expected[noc_oracle.link_number(mesh, at, to)] += packets
+            crossings += packets * noc_oracle.crosses(mesh, at, to)
+        xy = [(router % mesh.width, router // mesh.width) for router in (source, target)]
+        links = [noc_oracle.link_number(mesh, at, to) for at, to in path]
+        assert mesh.links_of(*xy).tolist() == links
+        assert mesh.hops(np.int64(source), np.int64(target)) == len(path)
+    assert loads.link_load.tolist() == expected.tolist()
+    assert loads.crossings == crossings
+    assert loads.hops_x + loads.hops_y == expected.sum()
+    assert loads.local == sum(packets for source, target, packets in flows if source == target)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_one_packet_alone_takes_the_closed_form(data: st.DataObject) -> None:
+    mesh, timing = data.draw(meshes()), data.draw(timings())
+    core = st.integers(0, mesh.n_cores - 1)
+    source, target, born = data.draw(core), data.draw(core), data.draw(st.integers(0, 10**6))
+    result = simulate_tick(mesh, timing, Injections.of(source, target, 1, born))
+    closed = int(timing.zero_load_latency(mesh, np.int64(source), np.int64(target)))
+    path = noc_oracle.walk(mesh, source // mesh.cores_per_router, target // mesh.cores_per_router)
+    hops = sum(
+        timing.chip_latency
+        if noc_oracle.crosses(mesh, at, to)
+        else timing.x_latency
+        if abs(at - to) == 1 and mesh.width > 1
+        else timing.y_latency
+        for at, to in path
+    )
+    assert closed == timing.inject_latency + hops + timing.eject_latency
+    assert result.latency.min == result.latency.max == result.latency.p50 == closed
+    assert result.drain == born + closed
