@@ -316,12 +316,10 @@ def assert_whole_within_bounds(graph, seed):
 @few
 def test_dyadic_models_within_the_weight_range_are_quantised_without_any_change(seed):
     m = Model(seed)
-    x = m.add(
-        "lif1", Neuron(decay_input=False), m.add("fc1", Linear(weight=m.dyadic(8, 6), bias=m.dyadic(8)), m.spikes(6))
-    )
-    x = m.add(
-        "lif2", Neuron(tau=None, decay_input=False, threshold=1.25), m.add("fc2", Linear(weight=m.dyadic(8, 8)), x)
-    )
+    x = m.add("fc1", Linear(weight=m.dyadic(8, 6), bias=m.dyadic(8)), m.spikes(6))
+    x = m.add("lif1", Neuron(decay_input=False), x)
+    left, right = (m.add(name, Linear(weight=m.dyadic(8, 8)), x, x) for name in ("left", "right"))
+    x = m.add("lif2", Neuron(tau=None, decay_input=False, threshold=1.25), m.add("sum", Add(), left, right))
     graph = m.graph(m.add("head", Readout(weight=m.dyadic(3, 8), bias=m.dyadic(3), divisor=4), x))
     assert_same(graph, after(graph, QUANTISE), seed)
 

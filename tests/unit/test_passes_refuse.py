@@ -323,7 +323,8 @@ class TestQuantise:
     def test_a_bias_beyond_32_bits(self):
         self.refused(
             self.encoder(bias=np.array([1e9])),
-            "conv2d 'conv': a bias of 32385000000000 does not fit 32 bits in units of 3.09e-05; rescale the layer or its input",
+            "conv2d 'conv': a bias of 32385000000000 does not fit 32 bits in units of 3.09e-05; "
+            "rescale the layer or its input",
         )
         m = Model()
         x = m.add("fc", Linear(weight=np.array([[1.0]]), bias=np.array([1e10])), m.spikes(1))
