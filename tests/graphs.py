@@ -9,6 +9,7 @@ import numpy as np
 from compiler.ir.graph import Graph, Node, Setting
 from compiler.ir.ops import (
     Add,
+    AndNot,
     Attention,
     AvgPool,
     BatchNorm,
@@ -18,12 +19,14 @@ from compiler.ir.ops import (
     MatMul,
     MaxPool,
     Mean,
+    Mul,
     Neuron,
     QuantiseInput,
     Readout,
     Requantise,
     Reshape,
     Scale,
+    Sum,
     SumPool,
     TimeMean,
     Transpose,
@@ -100,8 +103,10 @@ class _Growth:
             c = x.shape[-1]
             params = {f: self.rng.uniform(0.5, 2, c).astype(np.float32) for f in ("gamma", "beta", "mean", "var")}
             return BatchNorm(**params, eps=1e-5, axis=-1), name
+        if x.is_binary and self.rng.random() < 0.6:
+            return AndNot(), name, name
         if self.rng.random() < 0.5:
-            return Add(), name, name
+            return (Add() if self.rng.random() < 0.7 or x.high > 1e6 else Mul()), name, name
         return Scale(factor=float(self.rng.choice([0.125, 3.0, -2.0, 0.1]))), name
 
     def layout(self, name, x):
@@ -150,7 +155,10 @@ class _Growth:
     def reduce(self, name, x):
         if x.timed and self.rng.random() < 0.3:
             return TimeMean(), name
-        return Mean(axes=(int(self.rng.integers(len(x.shape))),)), name
+        axes = (int(self.rng.integers(len(x.shape))),)
+        if self.rng.random() < 0.5:
+            return Sum(axes=axes, keep=bool(self.rng.random() < 0.5)), name
+        return Mean(axes=axes), name
 
     def product(self, name, x):
         if len(x.shape) == 2 and x.is_counts and self.rng.random() < 0.7:

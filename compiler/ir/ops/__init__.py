@@ -8,12 +8,13 @@ from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.elementwise import Add, Scale
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.linear import Linear
+from compiler.ir.ops.mask import AndNot, Mul
 from compiler.ir.ops.neuron import Neuron
 from compiler.ir.ops.norm import BatchNorm
 from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
-from compiler.ir.ops.reduce import Mean, TimeMean
+from compiler.ir.ops.reduce import Mean, Sum, TimeMean
 from compiler.ir.ops.shape import Reshape, Transpose
 
 OPS: tuple[type[Op], ...] = (
@@ -26,10 +27,13 @@ OPS: tuple[type[Op], ...] = (
     AvgPool,
     SumPool,
     Add,
+    Mul,
+    AndNot,
     MatMul,
     Scale,
     Reshape,
     Transpose,
+    Sum,
     Mean,
     TimeMean,
     Attention,
@@ -41,6 +45,7 @@ OPS: tuple[type[Op], ...] = (
 __all__ = [
     "OPS",
     "Add",
+    "AndNot",
     "Attention",
     "AvgPool",
     "BatchNorm",
@@ -51,6 +56,7 @@ __all__ = [
     "MatMul",
     "MaxPool",
     "Mean",
+    "Mul",
     "Neuron",
     "Op",
     "QuantiseInput",
@@ -58,6 +64,7 @@ __all__ = [
     "Requantise",
     "Reshape",
     "Scale",
+    "Sum",
     "SumPool",
     "TimeMean",
     "Transpose",
