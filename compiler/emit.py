@@ -186,9 +186,14 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         return width * list_words(np.full_like(width, projection.kernel[0] * projection.kernel[1]), True, chip, bits)
     first, last = source_channels(projection, source, target, c0, c1)
     if isinstance(projection, Conv):
-        kh, kw = projection.weight.shape[:2]
-        per_list = np.minimum(width, target.channels // channel_groups(projection, source, target))
-        return (last - first) * list_words(kh * kw * per_list, True, chip, bits)
+        taps = projection.weight.shape[0] * projection.weight.shape[1]
+        groups = channel_groups(projection, source, target)
+        per_in, per_out = source.channels // groups, target.channels // groups
+        begin, end = c0 // per_out, (c1 - 1) // per_out
+        one = list_words(taps * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
+        inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, taps * per_out), True, chip, bits)
+        tail = np.where(begin == end, 0, list_words(taps * (c1 - end * per_out), True, chip, bits))
+        return per_in * (one + inner + tail)
     return (last - first) * list_words(width, False, chip, bits)
 
 

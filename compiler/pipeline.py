@@ -18,6 +18,7 @@ from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph
+from compiler.mapping.check import check_program
 from compiler.mapping.map import map_network
 from compiler.passes import PASSES
 from compiler.passes.target import Target
@@ -88,6 +89,7 @@ def compile_graph(
         ignored=graph.ignored,
     )
     program = map_network(network, chip, origin, layers_of(quantised))
+    check_program(program)
     report("mapping", lambda: print_mapping(program))
     return program
 
