@@ -28,7 +28,7 @@ class FoldScales:
     Requires: batch norms are folded.
     Ensures: no Scale remains; decay_input False and v_reset 0 everywhere; spikes equal (exactly so if tau and the
         factors are dyadic, else up to a membrane that meets its threshold within rounding); outputs to rtol 1e-9.
-    Source: Yao et al. 2024, "Spike-driven Transformer V2", arXiv:2404.03663, section 3.3: s u_th for the factor;
+    Source: Yao et al. 2024, "Spike-driven Transformer V2", arXiv:2404.03663: s u_th for the factor;
         the substitution for u is elementary.
     """
 

@@ -28,7 +28,7 @@ class LowerPooling:
 
     Requires: residuals are lowered.
     Ensures: no MaxPool or AvgPool remains; spikes and outputs equal (AvgPool: up to rounding, rtol 1e-9).
-    Source: Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, section 2.2 on average pooling; the maximum of
+    Source: Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, on average pooling; the maximum of
         0 and 1 is their logical OR.
     """
 

@@ -25,7 +25,7 @@ class LowerResiduals:
     Requires: batch norms and scales are folded.
     Ensures: every Add is read by Neurons only; every weight layer reads values that nothing adds up. Spikes are
         equal (counts exactly, sums of currents up to the order of addition); outputs to rtol 1e-9.
-    Source: Fang et al. 2021, "SEW ResNet", arXiv:2102.04159, section 3.2: addition of spikes as a residual.
+    Source: Fang et al. 2021, "SEW ResNet", arXiv:2102.04159: addition of spikes as a residual.
     """
 
     name: ClassVar[str] = "lower-residuals"

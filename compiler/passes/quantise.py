@@ -39,7 +39,7 @@ class Quantise:
         exact.
     Source: Davies et al. 2018, "Loihi", IEEE Micro 38(1), and Jacob et al. 2018, arXiv:1712.05877, section 2.2
         (fixed-point multiplier) for the integer forms; least squared error over clips as in Banner et al. 2019,
-        arXiv:1810.05723, section 3.
+        arXiv:1810.05723.
     """
 
     name: ClassVar[str] = "quantise"
@@ -48,10 +48,11 @@ class Quantise:
         """Raises UnsupportedError naming the layer that cannot become integers, and a remedy."""
         _check_layers(graph)
         graph = with_quantised_inputs(graph, target)
+        changes = {node.name: [with_op(node, _quantised_readout(node.op, target))] for node in graph.of_type(Readout)}
         for population in _populations(graph):
-            graph = _quantised(graph, population, target)
-        readouts = {node.name: [with_op(node, _quantised_readout(node.op, target))] for node in graph.of_type(Readout)}
-        return graph.replace_nodes(readouts)
+            graph, found = _quantised(graph, population, target)
+            changes |= found
+        return graph.replace_nodes(changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,14 @@ def _current_sources(graph: Graph, name: str) -> list[str]:
     return [node.name]
 
 
-def _quantised(graph: Graph, population: _Population, target: Target) -> Graph:
+def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[Graph, dict[str, list[Node]]]:
+    """Nodes to replace in the graph returned, which has one node more if the population has an encoder."""
     neurons = [graph.node(name) for name in population.neurons]
     sources = [graph.node(name) for name in population.sources]
     layers = [node for node in sources if isinstance(node.op, Conv2d | Linear)]
     _check_units(graph, neurons, sources, layers)
     if not layers:
-        return graph.replace_nodes({node.name: [_on_integers(graph, node)] for node in neurons})
+        return graph, {node.name: [_on_integers(graph, node)] for node in neurons}
     ops = [node.op for node in neurons if isinstance(node.op, Neuron)]
     for node, op in zip(neurons, ops, strict=True):
         if op.threshold <= 0:
@@ -120,9 +122,9 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> Graph:
             )
     smallest = min(op.threshold for op in ops)
     limit = _largest_threshold(target)
+    changes: dict[str, list[Node]] = {}
     if _reads_levels(graph, layers[0]):
         graph, unit = encoded(graph, layers[0], smallest, limit, target)
-        changes = {}
     else:
         synapses = [_synapses(graph, layer) for layer in layers]
         theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit)
@@ -131,7 +133,7 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> Graph:
     for name, op in zip(population.neurons, ops, strict=True):
         theta = max(1, round(op.threshold / unit))
         changes[name] = [with_op(graph.node(name), replace(op, threshold=float(theta)))]
-    return graph.replace_nodes(changes)
+    return graph, changes
 
 
 def _check_units(graph: Graph, neurons: list[Node], sources: list[Node], layers: list[Node]) -> None:
