@@ -11,10 +11,18 @@ from typing import Literal
 from compiler.ir.graph import Setting
 from neurochip.errors import CheckpointError
 
-Kind = Literal["count", "number", "size"]
-Value = int | float | tuple[int, int]
+Kind = Literal["count", "number", "size", "flag", "choice", "shape", "text"]
+Value = int | float | str | tuple[int, ...]
 
-_MEANING = {"count": "a whole number >= 1", "number": "a number", "size": "a size such as 32 or 32x48"}
+_MEANING = {
+    "count": "a whole number >= 1",
+    "number": "a number",
+    "size": "a size such as 32 or 32x48",
+    "flag": "true or false",
+    "shape": "sizes such as 3x32x32",
+    "text": "text",
+}
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +30,13 @@ class Option:
     """One fact about a family's models that is not in their tensors.
 
     Attributes:
-        kind: ``count`` is an int >= 1, ``number`` a float, ``size`` a (height, width) pair.
+        kind: ``count`` is an int >= 1, ``number`` a float, ``size`` a (height, width) pair, ``flag`` a bool, ``choice``
+            one of ``choices`` (upper or lower case), ``shape`` a tuple of sizes, ``text`` any str.
         default: what upstream's own code uses when nobody says otherwise.
         spellings: other names of the same option in upstream's command lines.
         meaning: one line for people.
+        choices: the values of a ``choice``.
+        in_file: the file's arguments count; False where upstream's code overrides what its command line says.
     """
 
     name: str
@@ -33,6 +44,8 @@ class Option:
     default: Value
     spellings: tuple[str, ...] = ()
     meaning: str = ""
+    choices: tuple[str, ...] = ()
+    in_file: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,6 +85,27 @@ class Options:
             raise TypeError(f"option {name} is no count")
         return value
 
+    def flag(self, name: str) -> bool:
+        """The value of a ``flag`` option."""
+        value = self._found[name].value
+        if not isinstance(value, bool):
+            raise TypeError(f"option {name} is no flag")
+        return value
+
+    def text(self, name: str) -> str:
+        """The value of a ``choice`` or ``text`` option."""
+        value = self._found[name].value
+        if not isinstance(value, str):
+            raise TypeError(f"option {name} is no text")
+        return value
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The value of a ``shape`` option."""
+        value = self._found[name].value
+        if not isinstance(value, tuple):
+            raise TypeError(f"option {name} is no shape")
+        return value
+
     def number(self, name: str) -> float:
         """The value of a ``number`` option."""
         value = self._found[name].value
@@ -86,6 +120,11 @@ class Options:
             raise TypeError(f"option {name} is no size")
         height, width = value
         return height, width
+
+    def suggest(self, name: str, value: Value) -> None:
+        """A default that depends on the tensors, instead of the option's own; whatever somebody said stays."""
+        if self._found[name].origin == "default":
+            self._found[name] = Setting(name, value, "default")
 
 
 def input_range(arguments: Mapping[str, object]) -> dict[str, object]:
@@ -118,8 +157,15 @@ def _resolve(option: Option, arguments: Mapping[str, object], settings: Mapping[
             return Setting(option.name, _convert(option, name, settings[name], "--set"), "--set")
     for name in option.names:
         # Upstream's argument parsers leave None where the model's own default holds.
-        if arguments.get(name) is not None:
+        if option.in_file and arguments.get(name) is not None:
             return Setting(option.name, _convert(option, name, arguments[name], "the file's arguments"), "file")
+    if option.default is None:
+        known = f": one of {', '.join(option.choices)}" if option.choices else ""
+        what = f" ({option.meaning})" if option.meaning else ""
+        raise CheckpointError(
+            f"the file does not tell '{option.name}'{what}, and results depend on it; "
+            f"say it with --set {option.name}=VALUE{known}"
+        )
     return Setting(option.name, option.default, "default")
 
 
@@ -129,14 +175,24 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
             return _count(value)
         if option.kind == "number":
             return _finite(value)
+        if option.kind == "choice":
+            return option.choices[[word.lower() for word in option.choices].index(str(value).lower())]
+        if option.kind == "flag":
+            return _FLAGS[str(value).lower()]
+        if option.kind == "choice":
+            return {choice.lower(): choice for choice in option.choices}[str(value).lower()]
+        if option.kind == "text":
+            return str(value)
         parts = value.lower().split("x") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             parts = [parts]
         sizes = [_count(part) for part in parts]
+        if option.kind == "shape":
+            return tuple(sizes)
         height, width = sizes if len(sizes) > 1 else sizes * 2
         return height, width
-    except (TypeError, ValueError):
-        expected = _MEANING[option.kind]
+    except (TypeError, ValueError, KeyError):
+        expected = " or ".join(option.choices) if option.choices else _MEANING[option.kind]
         raise CheckpointError(f"setting '{name}' from {source}: expected {expected}, got {value!r}") from None
 
 

@@ -263,3 +263,15 @@ def test_option_kinds():
     assert found.count("n") == 3
     with pytest.raises(CheckpointError, match="expected a whole number >= 1, got True"):
         Options(options, {"n": True})
+
+
+def test_choices_are_words_and_never_guessed_without_a_default():
+    option = Option(name="pool", kind="choice", default=None, choices=("spikes", "currents"), meaning="what is pooled")
+    assert Options((option,), {"pool": "Currents"}).choice("pool") == "currents"
+    assert Options((option,), {}, {"pool": "spikes"}).settings == (Setting("pool", "spikes", "--set"),)
+    with pytest.raises(CheckpointError, match=r"from --set: expected one of spikes, currents, got 'both'$"):
+        Options((option,), {}, {"pool": "both"})
+    with pytest.raises(
+        CheckpointError, match=r"does not tell 'pool' \(what is pooled\).*=VALUE: one of spikes, currents$"
+    ):
+        Options((option,), {})
