@@ -32,7 +32,8 @@ class Option:
     Attributes:
         kind: ``count`` is an int >= 1, ``number`` a float, ``size`` a (height, width) pair, ``flag`` a bool, ``choice``
             one of ``choices`` (upper or lower case), ``shape`` a tuple of sizes, ``text`` any str.
-        default: what upstream's own code uses when nobody says otherwise.
+        default: what upstream's own code uses when nobody says otherwise; None if a guess could change results, so
+            that somebody has to say.
         spellings: other names of the same option in upstream's command lines.
         meaning: one line for people.
         choices: the values of a ``choice``.
@@ -41,7 +42,7 @@ class Option:
 
     name: str
     kind: Kind
-    default: Value
+    default: Value | None
     spellings: tuple[str, ...] = ()
     meaning: str = ""
     choices: tuple[str, ...] = ()
@@ -160,7 +161,7 @@ def _resolve(option: Option, arguments: Mapping[str, object], settings: Mapping[
         if option.in_file and arguments.get(name) is not None:
             return Setting(option.name, _convert(option, name, arguments[name], "the file's arguments"), "file")
     if option.default is None:
-        known = f": one of {', '.join(option.choices)}" if option.choices else ""
+        known = f" ({' or '.join(option.choices)})" if option.choices else ""
         what = f" ({option.meaning})" if option.meaning else ""
         raise CheckpointError(
             f"the file does not tell '{option.name}'{what}, and results depend on it; "
@@ -175,8 +176,6 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
             return _count(value)
         if option.kind == "number":
             return _finite(value)
-        if option.kind == "choice":
-            return option.choices[[word.lower() for word in option.choices].index(str(value).lower())]
         if option.kind == "flag":
             return _FLAGS[str(value).lower()]
         if option.kind == "choice":
