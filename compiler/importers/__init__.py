@@ -17,17 +17,20 @@ FAMILIES: tuple[Family, ...] = (SPIKFORMER_CIFAR, SPIKFORMER_IMAGENET, SPIKFORME
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]
 
 
-def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None) -> Graph:
+def load_model(
+    path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None, ema: bool = False
+) -> Graph:
     """Read a checkpoint into a verified float Graph; nothing in the file is executed.
 
     Args:
         path: a PyTorch checkpoint of one of the ``FAMILIES``.
         arch: name of a family, or of a group such as ``spikformer``; found from the tensors if None.
         settings: facts that the file cannot tell or tells wrongly, by option name (``T``, ``num_heads``, ...).
+        ema: take the averaged weights that the trainer kept beside the last ones.
 
     Raises CheckpointError naming the file and what is wrong with it: its format, family, tensors or settings.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, ema=ema)
     try:
         family = find_family(checkpoint.tensors, arch)
         arguments = input_range(checkpoint.args) | checkpoint.args
@@ -37,14 +40,23 @@ def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[s
 
 
 def find_family(tensors: Tensors, arch: str | None = None) -> Family:
-    """The family that the tensors belong to, among those called ``arch``; raises CheckpointError if there is none."""
-    named = [f for f in FAMILIES if arch is None or f.name == arch or f.name.startswith(f"{arch}-")]
+    """The family that the tensors belong to, among those called ``arch`` or, if none is, ``arch-...``.
+
+    Raises CheckpointError if there is none, or if there are several: families of equal keys compute different things.
+    """
+    exact = [family for family in FAMILIES if family.name == arch]
+    named = exact or [f for f in FAMILIES if arch is None or f.name.startswith(f"{arch}-")]
     names = ", ".join(family.name for family in FAMILIES)
     if not named:
         raise CheckpointError(f"unknown architecture '{arch}'; known are {names}")
-    for family in named:
-        if family.matches(tensors):
-            return family
+    found = [family for family in named if family.matches(tensors)]
+    if len(found) > 1:
+        raise CheckpointError(
+            f"the tensors fit several architectures that compute different things: {', '.join(f.name for f in found)}; "
+            f"say which one was trained, e.g. --arch {found[0].name}"
+        )
+    if found:
+        return found[0]
     # An exact name lets the family say which tensors it misses.
     if arch is not None and len(named) == 1:
         return named[0]

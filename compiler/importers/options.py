@@ -19,6 +19,7 @@ _MEANING = {
     "number": "a number",
     "size": "a size such as 32 or 32x48",
     "flag": "true or false",
+    "choice": "a word of the list",
     "shape": "sizes such as 3x32x32",
     "text": "text",
 }
@@ -65,7 +66,8 @@ class Options:
     ) -> None:
         """Resolve every option: ``settings`` (``--set``) win over the file's ``arguments``, which win over the default.
 
-        Raises CheckpointError for a setting that no option is called, and for a value of the wrong kind.
+        Raises CheckpointError for a setting that no option is called, a value of the wrong kind, and a value that
+        nobody said of an option without default.
         """
         settings = settings or {}
         known = [name for option in options for name in option.names]
@@ -94,11 +96,15 @@ class Options:
         return value
 
     def text(self, name: str) -> str:
-        """The value of a ``choice`` or ``text`` option."""
+        """The value of a ``text`` option."""
         value = self._found[name].value
         if not isinstance(value, str):
             raise TypeError(f"option {name} is no text")
         return value
+
+    def choice(self, name: str) -> str:
+        """The value of a ``choice`` option, spelled as in its ``choices``."""
+        return self.text(name)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The value of a ``shape`` option."""
@@ -191,7 +197,7 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
         height, width = sizes if len(sizes) > 1 else sizes * 2
         return height, width
     except (TypeError, ValueError, KeyError):
-        expected = " or ".join(option.choices) if option.choices else _MEANING[option.kind]
+        expected = f"one of {', '.join(option.choices)}" if option.choices else _MEANING[option.kind]
         raise CheckpointError(f"setting '{name}' from {source}: expected {expected}, got {value!r}") from None
 
 

@@ -275,3 +275,31 @@ def test_choices_are_words_and_never_guessed_without_a_default():
         CheckpointError, match=r"does not tell 'pool' \(what is pooled\).*=VALUE \(spikes or currents\)$"
     ):
         Options((option,), {})
+
+
+def test_flags_shapes_and_text():
+    options = (
+        Option(name="tet", kind="flag", default=False, spellings=("TET",)),
+        Option(name="shape", kind="shape", default=(1,)),
+        Option(name="words", kind="text", default=""),
+        Option(name="heads", kind="count", default=8, in_file=False),
+    )
+    found = Options(options, {"TET": True, "shape": (3, 4, 5), "words": "conv lif", "heads": 4})
+    assert (found.flag("tet"), found.shape("shape"), found.text("words")) == (True, (3, 4, 5), "conv lif")
+    assert found.count("heads") == 8  # upstream's code overrides its own command line
+    assert Options(options, {}, {"tet": "True", "shape": "3x4", "heads": "2"}).settings == (
+        Setting("tet", True, "--set"),
+        Setting("shape", (3, 4), "--set"),
+        Setting("words", "", "default"),
+        Setting("heads", 2, "--set"),
+    )
+    with pytest.raises(CheckpointError, match="expected true or false, got 'maybe'"):
+        Options(options, {"TET": "maybe"})
+
+
+def test_defaults_that_depend_on_the_tensors_give_way_to_what_was_said():
+    options = (Option(name="T", kind="count", default=4), Option(name="tau", kind="number", default=2.0))
+    found = Options(options, {"T": 3})
+    found.suggest("T", 16)
+    found.suggest("tau", 1.5)
+    assert found.settings == (Setting("T", 3, "file"), Setting("tau", 1.5, "default"))
