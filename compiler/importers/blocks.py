@@ -78,12 +78,24 @@ class GraphBuilder:
         self._nodes.append(Node(name, op, inputs))
         return name
 
-    def conv(self, name: str, x: str, weight: tuple[int, int, int, int], *, bias: bool, padding: int) -> str:
-        """Convolution of stride 1 with the tensor ``name.weight`` of shape ``weight`` = (O, I, kh, kw)."""
+    def conv(
+        self,
+        name: str,
+        x: str,
+        weight: tuple[int, int, int, int],
+        *,
+        bias: bool,
+        padding: int,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> str:
+        """Convolution with the tensor ``name.weight`` of shape ``weight`` = (O, I / groups, kh, kw)."""
         op = Conv2d(
             weight=self.take(f"{name}.weight", weight),
             bias=self.take(f"{name}.bias", weight[:1]) if bias else None,
+            stride=(stride, stride),
             padding=(padding, padding),
+            groups=groups,
         )
         return self.add(name, op, x)
 
