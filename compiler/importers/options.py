@@ -197,7 +197,7 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
         height, width = sizes if len(sizes) > 1 else sizes * 2
         return height, width
     except (TypeError, ValueError, KeyError):
-        expected = f"one of {', '.join(option.choices)}" if option.choices else _MEANING[option.kind]
+        expected = " or ".join(option.choices) if option.choices else _MEANING[option.kind]
         raise CheckpointError(f"setting '{name}' from {source}: expected {expected}, got {value!r}") from None
 
 
