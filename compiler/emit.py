@@ -179,11 +179,12 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     if isinstance(projection, Encoder) or projection.kind == "product":
         return np.zeros_like(width)
     if isinstance(projection, Bias):
-        return len(projection.shifts) * list_words(width, False, chip, bits)
+        return np.asarray(len(projection.shifts) * list_words(width, False, chip, bits))
     source, target = source_of(network, projection), network.by_name[projection.target]
     assert source is not None
     if isinstance(projection, Pool):
-        return width * list_words(np.full_like(width, projection.kernel[0] * projection.kernel[1]), True, chip, bits)
+        synapses = np.full_like(width, projection.kernel[0] * projection.kernel[1])
+        return np.asarray(width * list_words(synapses, True, chip, bits))
     first, last = source_channels(projection, source, target, c0, c1)
     if isinstance(projection, Conv):
         taps = projection.weight.shape[0] * projection.weight.shape[1]
@@ -193,8 +194,8 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         one = list_words(taps * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
         inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, taps * per_out), True, chip, bits)
         tail = np.where(begin == end, 0, list_words(taps * (c1 - end * per_out), True, chip, bits))
-        return per_in * (one + inner + tail)
-    return (last - first) * list_words(width, False, chip, bits)
+        return np.asarray(per_in * (one + inner + tail))
+    return np.asarray((last - first) * list_words(width, False, chip, bits))
 
 
 def route_neurons(tiles: Table, ports: Table, routes: Table) -> Ints:

@@ -38,7 +38,7 @@ class Result:
     @property
     def predictions(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(B,) index of the largest logit."""
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
 
     @property
     def exact(self) -> bool | None:
@@ -53,11 +53,13 @@ class Result:
         return f"Result({self.report!r})"
 
 
-def load_model(path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None) -> Graph:
+def load_model(
+    path: str | Path, *, arch: str | None = None, settings: Mapping[str, str] | None = None, ema: bool = False
+) -> Graph:
     """Read a model file into a float Graph; see ``compiler.importers.load_model``."""
     from compiler.importers import load_model as read
 
-    return read(path, arch=arch, settings=settings)
+    return read(path, arch=arch, settings=settings, ema=ema)
 
 
 def compile(

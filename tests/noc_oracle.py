@@ -108,7 +108,7 @@ class OracleNetwork:
                 output = Output(
                     router=at,
                     to=("router", to),
-                    latency=timing.chip_latency if chip else hop,
+                    latency=hop + (timing.chip_latency if chip else 0),
                     service=timing.chip_service if chip else timing.link_service,
                     credits=timing.chip_buffer_packets if chip else timing.buffer_packets,
                 )

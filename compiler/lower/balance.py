@@ -73,7 +73,8 @@ def _tap(
     for hop in range(1, hops + 1):
         if population.high > 1:
             raise UnsupportedError(
-                f"{name!r} sends payloads {span} ticks ahead, the chip's longest delay is {longest} and relays carry single spikes"
+                f"{name!r} sends payloads {span} ticks ahead, the chip's longest delay is {longest} "
+                "and relays carry single spikes"
             )
         relays.setdefault(
             (name, hop),
@@ -107,7 +108,7 @@ def _relay_link(
 
 
 def relay_neuron(rules: Arithmetic) -> Neuron:
-    """A neuron that repeats each spike one tick later: any input of 1 << threshold_shift fires it and firing clears it."""
+    """A neuron that repeats each spike a tick later: input of 1 << threshold_shift fires it, and firing clears it."""
     return Neuron(kind="lif", threshold=0 if rules.fires == "gt" else 1 << rules.threshold_shift)
 
 

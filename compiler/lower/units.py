@@ -24,7 +24,7 @@ class Demand:
     """What one graph neuron asks of a chip's arithmetic.
 
     Attributes:
-        name: graph node, for errors. tau: None = no leak, 1 = no memory. threshold: whole number in the population's unit.
+        name: graph node, for errors. tau: None = no leak, 1 = no memory. threshold: in the population's unit.
         fires: ``ge`` or ``gt``, the model's comparison. reset: ``hard`` or ``soft``.
         low, high: proven bounds of one step's current, in the population's unit.
         timesteps: steps from rest to the end of an input.
@@ -52,7 +52,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
     if not fitting:
         raise UnsupportedError(
             f"layer {demand.name!r}: a step's current can reach {bound} units of its weights, more than the "
-            f"{rules.current_bits}-bit current holds (limit {top >> min(shifts)}); quantise to fewer bits (--weight-bits)"
+            f"{rules.current_bits}-bit current holds ({top >> min(shifts)}); quantise to fewer bits (--weight-bits)"
         )
     wanted = rules.threshold_shift + fraction
     if forgets(demand, rules):  # a leftover must vanish through the largest leak field
@@ -75,7 +75,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
 
 
 def leak_bits(demand: Demand) -> int:
-    """Fractional bits that ``timesteps`` steps of leak can produce; a leak that is not dyadic gets the same allowance."""
+    """Fractional bits that ``timesteps`` steps of leak can produce; a leak that is not dyadic gets as many."""
     if demand.tau is None or demand.tau == 1 or demand.timesteps == 1:
         return 0
     keep = Fraction(1) - Fraction(1) / Fraction(demand.tau).limit_denominator(1 << 12)
@@ -93,7 +93,7 @@ def _threshold_fits(raw: int, rules: Arithmetic) -> bool:
 
 
 def _threshold(demand: Demand, rules: Arithmetic, shift: int, fraction: int) -> tuple[int, int]:
-    """Raw threshold and the offset taken off so that the chip's comparison acts as the model's on the reachable grid."""
+    """Raw threshold, and what is taken off it so that the chip compares as the model does on the reachable grid."""
     unit, raw = 1 << rules.threshold_shift, demand.threshold << shift
     if rules.fires == demand.fires:
         return -(-raw // unit) * unit, 0
@@ -128,7 +128,7 @@ def _decay(demand: Demand, rules: Arithmetic, shift: int) -> int:
 def bias_digits(
     bias: NDArray[np.int64], shift: int, weights: WeightFormat, name: str
 ) -> tuple[NDArray[np.int16], tuple[int, ...]]:
-    """Split ``bias << shift`` into always-on axons: (digits, C) weights within the format, and a shift for each digit."""
+    """Split ``bias << shift`` into always-on axons: (digits, C) weights within the format, and their shifts."""
     rest, digits, shifts = bias.astype(np.int64).copy(), [], []
     while (top := int(np.abs(rest).max(initial=0))) > weights.high:
         step = min((-(-top // weights.high) - 1).bit_length(), weights.shift_high - shift)

@@ -7,13 +7,12 @@ followed exactly and none needs a rule of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurochip.network.projections import Projection
+from neurochip.network.projections import Projection, Source
 
 Index = NDArray[np.int64]
 
@@ -45,14 +44,18 @@ class Spikes:
     grid: Grid
     index: Index
 
+    def shared(self) -> tuple[Source, ...]:
+        """The sources of a projection from this value; ``balance`` sets their delays."""
+        return tuple(Source(name) for name in self.sources)
 
-MakeProjection = Callable[..., Projection]
-"""Called with ``target=`` and ``shift=`` once the population is known."""
+
+PENDING = ""
+"""Target of a projection whose population is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Current:
-    """A sum of weighted spikes that will charge one population: projections without a target yet.
+    """A sum of weighted spikes that will charge one population: projections with a ``PENDING`` target and shift 0.
 
     Attributes:
         bias: (C,) whole numbers in the population's unit, or None.
@@ -60,7 +63,7 @@ class Current:
         encoded: the current is written by the host (first layer), not carried by spikes.
     """
 
-    projections: tuple[MakeProjection, ...]
+    projections: tuple[Projection, ...]
     grid: Grid
     index: Index
     bias: NDArray[np.int64] | None

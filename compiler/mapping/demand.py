@@ -1,6 +1,6 @@
-"""What a tile asks of a core: neurons, input axons, synapse memory, output axons. One rule per kind of projection.
+"""What a tile asks of a core: neurons, input axons, synapse memory. One rule per kind of projection.
 
-All figures are arrays over candidate tile shapes (th, tw, tc) = rows, columns, channels, so that a search is vectorised.
+Figures are arrays over candidate tile shapes (th, tw, tc) = rows, columns, channels, so that a search is vectorised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Receptive field along one axis: output o reads inputs o * stride - padding ... + kernel - 1, within 0..size - 1."""
+    """Receptive field along one axis: output o reads ``kernel`` inputs from o * stride - padding, cut to the grid."""
 
     kernel: int
     stride: int
@@ -129,7 +129,7 @@ def synapse_words(
 
 
 def list_words(synapses: Ints, indexed: bool, chip: ChipSpec, bits: int) -> Ints:
-    """Words of one list of ``synapses``, stored in blocks with a header each (``neurochip.chip.sections.SynapseMemory``)."""
+    """Words of one list of ``synapses``, in blocks with a header each (``neurochip.chip.sections.SynapseMemory``)."""
     limits = chip.limits
     width = chip.weight_format(bits).stored_bits + limits.delay_bits + limits.tag_bits
     width += limits.index_bits if indexed else 0

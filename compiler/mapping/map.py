@@ -71,7 +71,7 @@ def chip_origins(n_chips: int, chip: ChipSpec) -> Ints:
 def fixed_cores(
     network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints], n_cores: int, n_chips: int, chip: ChipSpec
 ) -> Table:
-    """Processors and the host: rows of the core table behind the neuro-cores; fills ``core_of`` for their populations."""
+    """Processors and the host: core table rows after the neuro-cores; fills ``core_of`` for their populations."""
     extras: list[tuple[int, int, int, int, int]] = []
     origins = chip_origins(n_chips, chip)
     products = [p for p in network.populations if p.neuron.kind == "product"]

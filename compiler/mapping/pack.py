@@ -37,9 +37,10 @@ def pack(tilings: list[Tiling], chip: ChipSpec) -> NDArray[np.int64]:
     if used > available:
         largest = max(tilings, key=lambda t: t.n_tiles)
         raise CapacityError(
-            f"the model needs {used} cores, the largest {chip.name!r} system has {available} ({chip.max_chips} chips of "
-            f"{chip.cores_per_chip}): {used - available} too many; layer {largest.population.origin!r} alone takes "
-            f"{largest.n_tiles} tiles. Use fewer --weight-bits, a smaller model, or a chip with larger cores"
+            f"the model needs {used} cores, the largest {chip.name!r} system has {available} "
+            f"({chip.max_chips} chips of {chip.cores_per_chip}): {used - available} too many; "
+            f"layer {largest.population.origin!r} alone takes {largest.n_tiles} tiles. "
+            "Use fewer --weight-bits, a smaller model, or a chip with larger cores"
         )
     return np.array(assigned, np.int64)
 
@@ -48,4 +49,5 @@ def lower_bound(tilings: list[Tiling], chip: ChipSpec) -> int:
     """Cores that the tightest resource alone would need, were every core filled to the brim."""
     totals = {name: sum(t.demand[name] * t.n_tiles for t in tilings) for name in RESOURCES}
     totals["neurons"] = sum(t.population.size for t in tilings)
-    return max(1, *(-(-totals[name] // getattr(chip.limits, name)) for name in RESOURCES))
+    limits: dict[str, int] = {name: getattr(chip.limits, name) for name in RESOURCES}
+    return max(1, *(-(-totals[name] // limits[name]) for name in RESOURCES))

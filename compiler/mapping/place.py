@@ -25,7 +25,7 @@ EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 7e6}  # about nanoseconds of wor
 
 HOT, COLD = 5.0, 0.03  # first and last temperature, in hops times the mean traffic of a cluster
 WIDE, NARROW = 6.0, 1.0  # first and last reach of an undirected move, in routers
-STEPS = 200  # temperatures, if there are moves enough
+STEPS, LEAST = 200, 10  # temperatures, if each gets at least ten moves a cluster
 WINDOW = 4096  # clusters worked on at a time; 200 bytes each fit the second-level cache
 SWEEPS = 20
 WORK_PER_MOVE, WORK_PER_LINK = 60.0, 1.0
@@ -160,7 +160,9 @@ def _schedule(problem: Problem, work: float) -> kernels.Schedule:
     """Temperatures fall by equal ratios from HOT to COLD, reach falls evenly; as many moves as ``work`` pays for."""
     n, links = max(len(problem.movable), 1), problem.links
     moves = work / (WORK_PER_MOVE + WORK_PER_LINK * 2 * len(links.target) / n)
-    steps = int(min(moves, STEPS)) if len(problem.movable) > 1 and len(links.target) else 0
+    steps = (
+        min(max(int(moves / LEAST), int(moves >= 1)), STEPS) if len(problem.movable) > 1 and len(links.target) else 0
+    )
     busy = int((np.diff(links.start) > 0).sum())
     fall = np.linspace(0.0, 1.0, steps)
     return kernels.Schedule(

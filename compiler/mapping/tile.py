@@ -1,8 +1,8 @@
 """Tiling: cut every population into equal boxes of positions and channels that each fit a core.
 
-Shapes are searched over all splits of rows, columns and channels: fewest cores first (small tiles may share one), then
-the axon traffic that a split causes at its sources. Consumers are cut before their sources, because how often a consumer
-repeats a source decides how many output axons a neuron of the source needs.
+Shapes are searched over all splits of rows, columns and channels: fewest cores first (small tiles may share one),
+then the axon traffic that a split causes at its sources. Consumers are cut before their sources, because how often a
+consumer repeats a source decides how many output axons a neuron of the source needs.
 """
 
 from __future__ import annotations
@@ -159,17 +159,20 @@ def coverage(network: Network, projection: Projection, source: Population, targe
     """How many target tiles read each row, each column and each channel of ``source``."""
     rows, columns = windows(projection, source, target.population)
     th, tw, tc = target.shape
-    starts = [
-        np.arange(0, n, s) for n, s in zip((target.population.height, target.population.width), (th, tw), strict=True)
-    ]
-    stops = [np.minimum(b + s, n) for b, s, n in zip(starts, (th, tw), (target.population.height, target.population.width), strict=True)]  # fmt: skip
-    c0 = np.arange(0, target.population.channels, tc)
-    reads = source_channels(projection, source, target.population, c0, np.minimum(c0 + tc, target.population.channels))
+    y0, y1 = blocks(target.population.height, th)
+    x0, x1 = blocks(target.population.width, tw)
+    c0, c1 = blocks(target.population.channels, tc)
     return (
-        count_readers(*rows.inputs(starts[0], stops[0]), source.height),
-        count_readers(*columns.inputs(starts[1], stops[1]), source.width),
-        count_readers(*reads, source.channels),
+        count_readers(*rows.inputs(y0, y1), source.height),
+        count_readers(*columns.inputs(x0, x1), source.width),
+        count_readers(*source_channels(projection, source, target.population, c0, c1), source.channels),
     )
+
+
+def blocks(size: int, length: int) -> tuple[Ints, Ints]:
+    """Starts and ends of the blocks of ``length`` that cover 0..size-1."""
+    start = np.arange(0, size, length, dtype=np.int64)
+    return start, np.minimum(start + length, size)
 
 
 def count_readers(begin: Ints, end: Ints, size: int) -> Ints:
@@ -184,7 +187,10 @@ def worst_block(weights: Ints, length: Ints) -> Ints:
     """Largest sum of ``weights`` over the blocks [0, length), [length, 2 length), ..., for each ``length``."""
     sums = np.concatenate([[0], np.cumsum(weights)])
     size = len(weights)
-    worst = {int(n): int(max(sums[np.minimum(np.arange(0, size, n) + n, size)] - sums[np.arange(0, size, n)])) for n in np.unique(length)}  # fmt: skip
+    worst = {}
+    for n in np.unique(length):
+        start, stop = blocks(size, int(n))
+        worst[int(n)] = int((sums[stop] - sums[start]).max())
     return np.array([worst[int(n)] for n in length], np.int64)
 
 
@@ -206,8 +212,7 @@ def read_total(window: Window, length: Ints, size: int) -> NDArray[np.float64]:
     """Inputs along one axis read by all blocks of ``length`` outputs together."""
     totals = {}
     for n in np.unique(length):
-        start = np.arange(0, size, n)
-        begin, end = window.inputs(start, np.minimum(start + n, size))
+        begin, end = window.inputs(*blocks(size, int(n)))
         totals[int(n)] = float((end - begin).sum())
     return np.array([totals[int(n)] for n in length])
 
@@ -216,8 +221,7 @@ def channel_total(projection: Projection, source: Population, target: Population
     """Source channels read by all blocks of ``length`` target channels together."""
     totals = {}
     for n in np.unique(length):
-        start = np.arange(0, target.channels, n)
-        begin, end = source_channels(projection, source, target, start, np.minimum(start + n, target.channels))
+        begin, end = source_channels(projection, source, target, *blocks(target.channels, int(n)))
         totals[int(n)] = float((end - begin).sum())
     return np.array([totals[int(n)] for n in length])
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Add, Linear, Mean, Op, Readout, Reshape, TimeMean, Transpose
+from compiler.ir.ops import Linear, Mean, Op, Readout, Reshape, TimeMean, Transpose
 from compiler.passes.rewrite import Index, called, chain_back
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
@@ -29,8 +29,7 @@ class LowerReadout:
     Without a linear layer the weight is the identity.
 
     Requires: residuals and pools are lowered; each output is a vector of one mean over time.
-    Ensures: every output is a Readout of spikes (or of an Add of spikes, ``name.sum``, when residuals reach the
-        head); no Mean or TimeMean remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
+    Ensures: every output is a Readout of spikes, the addends of a residual sum side by side; no Mean or TimeMean remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
     Source: linearity.
     """
 
@@ -129,10 +128,7 @@ def _readout(graph: Graph, name: str) -> tuple[Node, ...]:
         positions=positions,
     )
     sources = tuple(average.base.name for average in before)
-    if len(sources) == 1:
-        return (Node(name, readout, sources),)
-    total = Node(graph.fresh_name(f"{name}.sum"), Add(), sources)
-    return total, Node(name, readout, (total.name,))
+    return (Node(name, readout, sources),)
 
 
 def _check(graph: Graph, name: str, average: _Average, steps: int) -> None:

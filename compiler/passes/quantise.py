@@ -130,9 +130,12 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
         theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit)
         unit = smallest / theta
         changes = {layer.name: [_in_unit(layer, unit, target)] for layer in layers}
+    encoder = _reads_levels(graph, layers[0])
     for name, op in zip(population.neurons, ops, strict=True):
         theta = max(1, round(op.threshold / unit))
-        changes[name] = [with_op(graph.node(name), replace(op, threshold=float(theta)))]
+        # A bias register lacks the fractional bits to make the chip's > act as >=, so the model adopts the chip's.
+        fires = target.arithmetic.fires if encoder else op.fires
+        changes[name] = [with_op(graph.node(name), replace(op, threshold=float(theta), fires=fires))]
     return graph, changes
 
 

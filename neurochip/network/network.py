@@ -21,8 +21,8 @@ class Neuron:
     """One neuron model with integer parameters, shared by a whole population.
 
     Attributes:
-        kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload (spiking
-            attention) and keeps no state; ``readout`` integrates and never fires.
+        kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload
+            (spiking attention) and keeps no state; ``readout`` integrates and never fires.
         decay: leak field of ``Arithmetic``; 0 keeps the membrane, ``2**decay_bits`` would forget it.
         threshold: raw membrane units; compared as the chip's ``Arithmetic.fires`` says.
         reset: ``hard`` sets the membrane to 0, ``soft`` subtracts ``threshold + threshold_offset``.
@@ -85,7 +85,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutSpec:
-    """logits[o] = (scale * sum over positions of membrane[p, o]) / divisor + bias[o], of the population's final integers."""
+    """logits[o] = (scale * sum over positions of membrane[p, o]) / divisor + bias[o], of the final integers."""
 
     population: str
     scale: float

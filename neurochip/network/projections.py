@@ -97,7 +97,7 @@ class Bias(Projection):
 class Encoder(Projection):
     """Integer convolution of the quantised input on the host, written into the target's bias registers.
 
-    ``u[p, j] += ((acc * multiplier + 2**(down - 1)) >> down) << shift`` with ``acc`` the integer convolution plus ``bias``.
+    ``u[p, j] += ((acc * multiplier + 2**(down - 1)) >> down) << shift``; ``acc`` = the convolution plus ``bias``.
 
     Attributes:
         weight: (kh, kw, C_in, C_out) int16; bias: (C_out,) int64 in units of ``acc``; multiplier >= 1; down >= 1.

@@ -82,13 +82,14 @@ def leaked(membrane: Int, decay: int, rules: Arithmetic) -> Int:
     keep = (1 << rules.decay_bits) - decay
     if rules.leak_rounding == "down":
         return (membrane * keep) >> rules.decay_bits
-    return np.sign(membrane) * ((np.abs(membrane) * keep) >> rules.decay_bits)
+    kept: Int = np.sign(membrane) * ((np.abs(membrane) * keep) >> rules.decay_bits)
+    return kept
 
 
 def bounded(value: Int, bits: int, overflow: str) -> tuple[Int, int]:
     """Wrap ``value`` to ``bits`` (two's complement) or clip it to +-(2**(bits-1) - 1); counts what changed."""
     top = 1 << (bits - 1)
-    kept = (value + top) % (2 * top) - top if overflow == "wrap" else np.clip(value, -(top - 1), top - 1)
+    kept: Int = (value + top) % (2 * top) - top if overflow == "wrap" else np.clip(value, -(top - 1), top - 1)
     return kept, int((kept != value).sum())
 
 
@@ -97,10 +98,10 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     if isinstance(projection, Encoder):
         acc = correlate(frame, projection.weight, projection.stride, projection.padding, 1) + projection.bias
         scaled = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
-        return scaled << projection.shift
+        return np.left_shift(scaled, projection.shift)
     if isinstance(projection, Bias):
         digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
-        return np.sum(digits, axis=0)
+        return np.asarray(np.sum(digits, axis=0))
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
         return product(q, k, v, projection.heads)
@@ -123,7 +124,8 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
 def block_sums(x: Int, height: int, width: int) -> Int:
     """Sum (B, H, W, C) over the equal blocks of a (height, width) grid."""
     batch, rows, columns, channels = x.shape
-    return x.reshape(batch, height, rows // height, width, columns // width, channels).sum(axis=(2, 4))
+    blocks = x.reshape(batch, height, rows // height, width, columns // width, channels)
+    return np.asarray(blocks.sum(axis=(2, 4)))
 
 
 def product(q: Int, k: Int, v: Int, heads: int) -> Int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Projection
 
@@ -25,7 +27,8 @@ def print_network(network: Network) -> str:
 def population_line(population: Population) -> str:
     """Geometry, depth and registers."""
     neuron = population.neuron
-    text = f"{population.name}: {neuron.kind} {population.height}x{population.width}x{population.channels} depth={population.depth}"
+    shape = f"{population.height}x{population.width}x{population.channels}"
+    text = f"{population.name}: {neuron.kind} {shape} depth={population.depth}"
     if neuron.kind == "lif":
         text += f" decay={neuron.decay} threshold={neuron.threshold} reset={neuron.reset}"
     return text if population.high == 1 else f"{text} high={population.high}"
@@ -36,7 +39,7 @@ def projection_line(projection: Projection) -> str:
     sources = " + ".join(f"{s.population}@{s.delay}" for s in projection.sources) or "-"
     weight = getattr(projection, "weight", None)
     text = f"<- {projection.kind} {sources} shift={projection.shift}"
-    if hasattr(weight, "tobytes"):
+    if isinstance(weight, np.ndarray):
         digest = hashlib.sha256(weight.tobytes()).hexdigest()[:12]
         text += f" weight={weight.dtype}{list(weight.shape)} #{digest}"
     elif weight is not None:

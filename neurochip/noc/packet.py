@@ -140,13 +140,15 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     totals = np.zeros(1, kernel.TOTALS)
     totals["min"], totals["inject"], totals["eject"] = kernel.NEVER, timing.inject_latency, timing.eject_latency
     longest = max(int(channels[delay].max()) for delay in ("latency", "service", "interval", "credit"))
+    wheel = np.full((max(16, 1 << (longest // 64 + 1).bit_length()), 65), -1, np.int64)
+    wheel[:, 0] = 0
     state = kernel.State(
         channels=channels,
         slots=_aligned(int(channels["end"][-1]), kernel.SLOT),
         flows=_flows(mesh, injections),
         heap=np.zeros(len(injections.count), np.int32),
         ports=ports,
-        wheel=np.full(max(1024, 1 << (longest + 1).bit_length()), -1, np.int32),
+        wheel=wheel,
         totals=totals,
         bins=np.zeros(kernel.EXACT + _OCTAVES * kernel.EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil, gcd
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from neurochip.errors import ChipError
 from neurochip.noc.mesh import EAST, WEST, Int64Array, Mesh
 
-_MAY_BE_ZERO = ("inject_latency", "eject_latency")
+_MAY_BE_ZERO = ("inject_latency", "eject_latency", "chip_latency")
 _LONGEST = 1 << 22
+_TOLERANCE = 0.001
 
 
 class LinkTimes(NamedTuple):
@@ -35,7 +36,7 @@ class Timing:
     Attributes:
         cycle_ns: length of a cycle; only converts, never decides.
         x_latency, y_latency: one hop along x or y, link and router pipeline together.
-        chip_latency: one hop over a chip border, instead of ``x_latency`` or ``y_latency``.
+        chip_latency: what a chip border adds to a hop.
         link_service, chip_service: an output accepts one packet in so many cycles.
         input_interval: an input buffer gives up one packet in so many cycles.
         inject_latency, inject_interval: from a core into its router; one packet in so many cycles.
@@ -45,13 +46,13 @@ class Timing:
             link included.
 
     Raises:
-        ChipError: if a field is not positive (latencies of the local ports may be zero) or beyond 2**22 cycles.
+        ChipError: if a field is not positive (``chip_latency`` and those of local ports may be zero) or beyond 2**22 cycles.
     """
 
     cycle_ns: float = 1.0
     x_latency: int = 1
     y_latency: int = 1
-    chip_latency: int = 1
+    chip_latency: int = 0
     link_service: int = 1
     chip_service: int = 1
     input_interval: int = 1
@@ -91,14 +92,18 @@ class Timing:
         credit_ns: float | None = None,
         chip_buffer_packets: int | None = None,
     ) -> Timing:
-        """Timing from a chip's figures in nanoseconds, exact to the picosecond.
+        """Timing from a chip's figures in nanoseconds, each within 0.1 %; ``chip_link_latency_ns`` adds to the hop.
 
-        The cycle is the greatest common divisor of all figures in picoseconds. What a chip does not publish follows
-        from what it does: local ports, input buffers and returning credits are as fast as a mesh link, a credit over a
-        chip border takes as long as a packet, and a chip link's buffer covers its round trip, so that the link can be
-        kept busy.
+        What a chip does not publish follows from what it does: local ports, input buffers and returning credits are as
+        fast as a mesh link, a credit over a chip border takes as much longer as a packet, and the buffer behind a
+        chip border covers the round trip, so that the link can be kept busy. A figure of zero counts as a picosecond
+        where time must pass.
+
+        Raises:
+            ChipError: if a figure is negative, or so much larger than the smallest that no cycle suits both.
         """
-        latency = {
+        credit = link_service_ns if credit_ns is None else credit_ns
+        figures = {
             "x_latency": hop_x_ns,
             "y_latency": hop_y_ns,
             "chip_latency": chip_link_latency_ns,
@@ -109,16 +114,21 @@ class Timing:
             "inject_interval": link_service_ns,
             "eject_latency": eject_ns,
             "eject_service": link_service_ns if eject_service_ns is None else eject_service_ns,
-            "credit_latency": link_service_ns if credit_ns is None else credit_ns,
-            "chip_credit_latency": chip_link_latency_ns,
+            "credit_latency": credit,
+            "chip_credit_latency": credit + chip_link_latency_ns,
         }
-        picoseconds = {name: round(value * 1000) for name, value in latency.items()}
-        cycle = gcd(*picoseconds.values()) or 1
-        cycles = {name: value // cycle for name, value in picoseconds.items()}
-        round_trip = cycles["chip_latency"] + cycles["chip_credit_latency"]
-        enough = max(buffer_packets, ceil(round_trip / max(cycles["chip_service"], 1)))
+        for name, value in figures.items():
+            if not value >= 0:
+                raise ChipError(f"network timing: {name} must be at least 0 ns, not {value}")
+        at_least = {name: 0.0 if name in _MAY_BE_ZERO else 0.001 for name in figures}
+        figures = {name: max(value, at_least[name]) for name, value in figures.items()}
+        cycle_ns = _common_cycle_ns([value for value in figures.values() if value])
+        cycles = {name: round(value / cycle_ns) for name, value in figures.items()}
+        hop = max(cycles["x_latency"], cycles["y_latency"])
+        round_trip = hop + cycles["chip_latency"] + cycles["chip_credit_latency"]
+        enough = max(buffer_packets, ceil(round_trip / cycles["chip_service"]))
         return cls(
-            cycle_ns=cycle / 1000,
+            cycle_ns=cycle_ns,
             buffer_packets=buffer_packets,
             chip_buffer_packets=enough if chip_buffer_packets is None else chip_buffer_packets,
             **cycles,
@@ -130,7 +140,7 @@ class Timing:
         along_x = (ends.direction == EAST) | (ends.direction == WEST)
         hop = np.where(along_x, self.x_latency, self.y_latency)
         return LinkTimes(
-            latency=np.where(ends.crossing, self.chip_latency, hop).astype(np.int64),
+            latency=(hop + np.where(ends.crossing, self.chip_latency, 0)).astype(np.int64),
             service=np.where(ends.crossing, self.chip_service, self.link_service).astype(np.int64),
             credit=np.where(ends.crossing, self.chip_credit_latency, self.credit_latency).astype(np.int64),
             slots=np.where(ends.crossing, self.chip_buffer_packets, self.buffer_packets).astype(np.int64),
@@ -144,8 +154,8 @@ class Timing:
         x, y = np.arange(mesh.width), np.arange(mesh.height)
         borders_x, borders_y = x // mesh.columns, y // mesh.rows
         return (
-            (x - borders_x) * self.x_latency + borders_x * self.chip_latency,
-            (y - borders_y) * self.y_latency + borders_y * self.chip_latency,
+            x * self.x_latency + borders_x * self.chip_latency,
+            y * self.y_latency + borders_y * self.chip_latency,
         )
 
     def zero_load_latency(self, mesh: Mesh, source_core: Int64Array, target_core: Int64Array) -> Int64Array:
@@ -155,3 +165,13 @@ class Timing:
         hops_x = np.abs(along_x[source % mesh.width] - along_x[target % mesh.width])
         hops_y = np.abs(along_y[source // mesh.width] - along_y[target // mesh.width])
         return self.inject_latency + hops_x + hops_y + self.eject_latency
+
+
+def _common_cycle_ns(figures: list[float]) -> float:
+    """The longest fraction 1/n of the smallest figure that measures all (positive) figures within 0.1 %."""
+    smallest = min(figures)
+    for parts in range(1, ceil(0.5 / _TOLERANCE)):
+        cycle = smallest / parts
+        if all(abs(round(value / cycle) * cycle - value) <= _TOLERANCE * value for value in figures):
+            return cycle
+    return smallest * _TOLERANCE * 2

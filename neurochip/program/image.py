@@ -36,7 +36,7 @@ SYNAPSES = _table("projection", "tile", "port")
 """One row a synapse block: ``tile`` receives ``projection`` through ``port`` (-1: no axons: encoder and bias)."""
 
 ROUTES = _table("source_tile", "port", "delay")
-"""One row a route: spikes of ``source_tile`` inside ``port`` travel to the port's core and arrive ``delay`` ticks on."""
+"""One row a route: spikes of ``source_tile`` inside ``port`` go to the port's core and arrive ``delay`` ticks on."""
 
 USE = _table("neurons", "input_axons", "output_axons", "synapse_words")
 """One row a core: how much of each resource is taken."""

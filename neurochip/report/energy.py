@@ -55,16 +55,35 @@ class EventCounts:
     processor_messages: int = 0
 
 
-def dynamic_joules(costs: Costs, counts: EventCounts) -> dict[str, float | None]:
-    """Joules by kind; ``None`` for a kind with events of which a price is not published."""
-    bill: dict[str, float | None] = {}
-    for kind, priced in PRICES.items():
-        amounts = [(getattr(counts, name), costs.energy_pj[event]) for name, event in priced]
-        if any(count for count, _ in amounts) and any(price is None for _, price in amounts):
-            bill[kind] = None
-        else:
-            bill[kind] = sum(count * (price or 0.0) for count, price in amounts) * 1e-12
-    return bill
+Prices = Mapping[Event, float]
+"""pJ of every event that a bill counts; 0 for events of a kind that cannot be billed."""
+
+
+def unpublished_kinds(costs: Costs, counts: EventCounts) -> frozenset[str]:
+    """Kinds that cannot be billed: one of their events happened in the run and its price is not published."""
+    return frozenset(
+        kind
+        for kind, priced in PRICES.items()
+        if any(getattr(counts, name) and costs.energy_pj[event] is None for name, event in priced)
+    )
+
+
+def billed_prices(costs: Costs, counts: EventCounts) -> Prices:
+    """Prices in pJ for a run with ``counts``; the same for the total and every split of it, so that splits add up."""
+    hidden = unpublished_kinds(costs, counts)
+    return {
+        event: 0.0 if kind in hidden else costs.energy_pj[event] or 0.0
+        for kind, priced in PRICES.items()
+        for _, event in priced
+    }
+
+
+def joules_by_kind(prices: Prices, counts: EventCounts) -> dict[str, float]:
+    """Joules of ``counts`` by kind of the chip's bill."""
+    return {
+        kind: sum(getattr(counts, name) * prices[event] for name, event in priced) * 1e-12
+        for kind, priced in PRICES.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +135,12 @@ def chip_bill(program: Program, trace: Trace) -> ChipBill:
     """Everything the chip spent on all inputs: design rule static * t + neurons + synapses + axons + hops + I/O."""
     costs = program.chip.costs(program.origin.profile)
     price = costs.energy_pj["host_write"]
-    kinds = dynamic_joules(costs, run_counts(program, trace))
+    counts = run_counts(program, trace)
+    hidden = unpublished_kinds(costs, counts)
+    kinds: dict[str, float | None] = {
+        kind: None if kind in hidden else joules
+        for kind, joules in joules_by_kind(billed_prices(costs, counts), counts).items()
+    }
     kinds["host_io"] = None if price is None and trace.host_writes else trace.host_writes * (price or 0.0) * 1e-12
     kinds["static"] = static_joules(program, costs, float(trace.tick_ns.sum()) * 1e-9)
     return ChipBill(kinds=kinds, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published)
@@ -159,17 +183,25 @@ def static_joules(program: Program, costs: Costs, seconds: float) -> float | Non
     return sum(count * milliwatts for count, milliwatts in parts) * 1e-3 * seconds
 
 
-def link_joules(mesh: Mesh, costs: Costs, links: NDArray[np.int64]) -> NDArray[np.float64]:
+def run_prices(program: Program, trace: Trace) -> Prices:
+    """``billed_prices`` of a whole run."""
+    return billed_prices(program.chip.costs(program.origin.profile), run_counts(program, trace))
+
+
+def link_joules(mesh: Mesh, prices: Prices, links: NDArray[np.int64]) -> NDArray[np.float64]:
     """Energy of the hops over each link, joules, (n_links,); sums to the ``hops`` of the bill where it is published."""
     direction = mesh.link_ends().direction
     along_x = (direction == EAST) | (direction == WEST)
-    price = np.where(along_x, costs.energy_pj["hop_x"] or 0.0, costs.energy_pj["hop_y"] or 0.0)
-    return links * price * 1e-12
+    picojoules = links * np.where(along_x, prices["hop_x"], prices["hop_y"])
+    return np.asarray(picojoules * 1e-12, np.float64)
 
 
 def core_joules(program: Program, trace: Trace) -> NDArray[np.float64]:
-    """Dynamic energy spent inside each core, joules, (n_cores,): synapses, neurons, spikes, axons, processor work."""
-    pj = {event: value or 0.0 for event, value in program.chip.costs(program.origin.profile).energy_pj.items()}
+    """Dynamic energy spent inside each core, joules, (n_cores,): synapses, neurons, spikes, axons, processor work.
+
+    Sums to those kinds of the bill, as far as they are published.
+    """
+    pj = run_prices(program, trace)
     c = trace.cores
     neuro = program.cores["kind"] == NEURON_CORE
     inside = (

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from neurochip.chip.costs import Costs
 from neurochip.network.network import Population
 from neurochip.network.projections import Bias, Encoder, Product, Projection
-from neurochip.program.image import Layer, Program
-from neurochip.report.energy import EventCounts, dynamic_joules, ops_45nm
+from neurochip.program.image import Program
+from neurochip.report.energy import EventCounts, Prices, joules_by_kind, ops_45nm, run_prices
 from neurochip.sim.trace import Trace
-
 
 LISTS = {"conv": "conv", "pool": "sparse", "product": "product"}
 """Projection kind -> the kind of synapse list its accumulates come from; others are dense."""
@@ -40,8 +38,9 @@ class LayerReport:
     """One population with the synapses that feed it; sums over all inputs.
 
     Attributes:
-        kind: ``conv``, ``linear``, ``attention``, ``pool``, ``relay``, ``neuron``, ``readout`` or ``input``.
-        spikes, rate: of neurons; a product sends payloads instead, counted in ``packets``.
+        kind: ``conv``, ``conv (analog)``, ``linear``, ``attention``, ``pool``, ``relay``, ``neuron``, ``readout`` or
+            ``input``.
+        spikes, spikes_per_step, rate: of neurons; a product sends payloads instead, counted in ``packets``.
         ac, mac: the model's accumulates and multiply-accumulates; ``mac_every_step`` counts a replayed image T times.
         overhead_ops: accumulates that the model's arithmetic does not know: pools, relays, payload digits, biases.
         dense_macs: multiply-accumulates of the same layer in an ANN, one image.
@@ -75,28 +74,37 @@ class LayerReport:
 
 def layer_reports(program: Program, trace: Trace) -> tuple[LayerReport, ...]:
     """Rows in pipeline order."""
-    facts = {layer.name: layer for layer in program.layers}
-    costs = program.chip.costs(program.origin.profile)
+    network = program.network
+    prices = run_prices(program, trace)
+    dense = dense_macs(program)
     return tuple(
-        _layer(program, trace, costs, number, population, facts)
-        for number, population in enumerate(program.network.populations)
+        _layer(program, trace, prices, number, population, dense[population.name])
+        for number, population in enumerate(network.populations)
     )
 
 
+def dense_macs(program: Program) -> dict[str, int]:
+    """Population -> multiply-accumulates of its weight layers in an ANN; a layer that feeds several counts once."""
+    left = {layer.name: layer.dense_macs for layer in program.layers}
+    found = {}
+    for name, incoming in program.network.incoming.items():
+        found[name] = sum(left.pop(p.origin, 0) for p in incoming if p.counted)
+    return found
+
+
 def _layer(
-    program: Program, trace: Trace, costs: Costs, number: int, population: Population, facts: dict[str, Layer]
+    program: Program, trace: Trace, prices: Prices, number: int, population: Population, dense: int
 ) -> LayerReport:
     network = program.network
     incoming = network.incoming[population.name]
     counts = trace.populations[population.name]
     done = {p.name: trace.projections[p.name].ops for p in incoming}
-    encoders = [p for p in incoming if isinstance(p, Encoder)]
     ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder))
-    mac = trace.host_macs if encoders else 0
-    frames = mac // max(1, trace.inputs * sum(population.positions * p.weight.size for p in encoders)) if mac else 0
-    every = mac * network.timesteps // max(frames, 1)
-    spikes = 0 if population.neuron.kind == "product" else int(counts.spikes.sum())
+    mac, every = _macs(program, trace, population)
+    payloads = population.neuron.kind == "product"
+    per_step = tuple(0 if payloads else int(n) for n in counts.spikes)
     own = program.tiles["core"][program.tiles["population"] == number]
+    billed = joules_by_kind(prices, layer_counts(program, trace, population))
     return LayerReport(
         name=population.name,
         origin=population.origin,
@@ -104,20 +112,32 @@ def _layer(
         neurons=population.size,
         cores=len(np.unique(own)),
         depth=population.depth,
-        spikes=spikes,
-        spikes_per_step=tuple(int(n) for n in counts.spikes),
-        rate=spikes / (population.size * network.timesteps * trace.inputs),
+        spikes=sum(per_step),
+        spikes_per_step=per_step,
+        rate=sum(per_step) / (population.size * network.timesteps * trace.inputs),
         ac=ac,
         mac=mac,
         mac_every_step=every,
         overhead_ops=sum(done.values()) - ac,
-        dense_macs=sum(facts[p.origin].dense_macs for p in incoming if p.counted and p.origin in facts),
+        dense_macs=dense,
         packets=counts.packets,
         hops=counts.hops_x + counts.hops_y,
         ops_45nm_j=ops_45nm(ac, mac).total_j,
-        dynamic_j=sum(j for j in dynamic_joules(costs, layer_counts(program, trace, population)).values() if j),
+        dynamic_j=sum(billed.values()),
         attention=attention_counts(program, trace, incoming),
     )
+
+
+def _macs(program: Program, trace: Trace, population: Population) -> tuple[int, int]:
+    """Multiply-accumulates on analog input: as done, and as if a still image were convolved anew at each step."""
+    network = program.network
+    encoders = [p for p in network.projections if isinstance(p, Encoder)]
+    macs = {p.name: network.by_name[p.target].positions * p.weight.size for p in encoders}
+    own = sum(macs[p.name] for p in encoders if p.target == population.name)
+    if not own:
+        return 0, 0
+    frames = trace.host_macs // sum(macs.values())
+    return own * frames, own * network.timesteps * trace.inputs
 
 
 def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
@@ -130,7 +150,9 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "attention"
     if ".relay" in population.name:
         return "relay"
-    main = next(p for p in incoming if not isinstance(p, Bias))
+    main = next((p for p in incoming if not isinstance(p, Bias)), None)
+    if main is None:
+        return "neuron"
     names = {"encoder": "conv (analog)", "conv": "conv", "dense": "linear", "gather": "linear"}
     if main.kind == "pool":
         return "pool" if getattr(main, "kernel", (1, 1)) != (1, 1) else "neuron"

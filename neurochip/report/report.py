@@ -10,20 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.noc.mesh import Mesh
-from neurochip.program.image import NEURON_CORE, Program
-from neurochip.report.energy import MAC_PJ, ChipBill, Ops45nm, chip_bill, core_joules, link_joules, ops_45nm
+from neurochip.program.image import NEURON_CORE, PROCESSOR, Program
+from neurochip.report.energy import MAC_PJ, ChipBill, Ops45nm, chip_bill, core_joules, link_joules, ops_45nm, run_prices
 from neurochip.report.layers import LayerReport, layer_reports
 from neurochip.sim.clock import program_mesh
 from neurochip.sim.trace import Trace
 
-RULES = (
-    "Sums run over all inputs; per_input holds means. "
-    "AC: one accumulate per spike and synapse reached, padding excluded; an integer activation k counts k times. "
-    "MAC: analog input on the host, done once per frame (mac_every_step counts a replayed image T times). "
-    "Pools, relays, payload digits and biases are overhead_ops: the chip pays for them, the 45 nm count leaves them out. "
-    "energy.ops_45nm = 0.9 pJ AC + 4.6 pJ MAC (Horowitz 2014); energy.ann_45nm = dense MACs of the same layers x 4.6 pJ, "
-    "one pass; energy.chip is the chip's own bill by kind, and null means that no figure is published."
+RULE_LINES = (
+    "Sums run over all inputs; per_input holds means.",
+    "AC: one accumulate per spike and synapse reached, padding excluded; an integer activation k counts k times.",
+    "MAC: analog input on the host, done once per frame (mac_every_step counts a replayed image T times).",
+    "overhead_ops: pools, relays, payload digits and biases; the chip pays for them, the 45 nm count leaves them out.",
+    "energy.ops_45nm = 0.9 pJ AC + 4.6 pJ MAC (Horowitz 2014, 32-bit float).",
+    "energy.ann_45nm = dense MACs of the same layers x 4.6 pJ, one pass.",
+    "energy.chip is the chip's own bill by kind; null means that no figure is published, and the total leaves it out.",
 )
+RULES = " ".join(RULE_LINES)
 """The counting rules, printed with every report."""
 
 
@@ -56,7 +58,7 @@ class Report:
 
     def link_energy(self) -> NDArray[np.float64]:
         """Joules of the hops over each link, (n_links,)."""
-        return link_joules(self.mesh, self.program.chip.costs(self.program.origin.profile), self.trace.links)
+        return link_joules(self.mesh, run_prices(self.program, self.trace), self.trace.links)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of a run."""
@@ -103,23 +105,43 @@ class Report:
                 "scope": "ticks and seconds of one input, mean over inputs",
             },
             "noc": dict(trace.noc),
-            "busiest": {"core": self.busiest_core(), "link": self.busiest_link()},
+            "busiest": {
+                "core": self.busiest_core(),
+                "processor": self.busiest_core(PROCESSOR),
+                "link": self.busiest_link(),
+            },
             "overflows": {"current_wraps": trace.wraps, "membrane_clips": trace.clips},
             "host_writes": trace.host_writes,
             **{key: value for key, value in program.summary().items() if key != "timesteps"},
-            "origin": {"weight_bits": program.origin.weight_bits, "attention": program.origin.attention,
-                       "placement": program.origin.placement, "seed": program.origin.seed,
-                       "compiler_version": program.origin.compiler_version},
+            "origin": self.origin(),
             "layers": [row.to_dict() for row in self.layers],
             "check": dict(self.check) if self.check is not None else {"exact": None},
             "wall_seconds": trace.wall_seconds,
-        }  # fmt: skip
+        }
 
-    def busiest_core(self) -> dict[str, Any]:
-        """The neuro-core that worked longest, and whose neurons it holds."""
-        program, busy = self.program, self.trace.cores.busy_ns
-        neuro = np.where(program.cores["kind"] == NEURON_CORE, busy, -1)
-        core = int(neuro.argmax())
+    def origin(self) -> dict[str, Any]:
+        """Where the program came from: everything needed to make it again."""
+        origin = self.program.origin
+        return {
+            "weight_bits": origin.weight_bits,
+            "attention": origin.attention,
+            "placement": origin.placement,
+            "seed": origin.seed,
+            "compiler_version": origin.compiler_version,
+            "family": origin.family,
+            "model_sha256": origin.model_sha256,
+            "chip_sha256": self.program.chip.digest,
+            "settings": [{"name": n, "value": v, "origin": o} for n, v, o in origin.settings],
+            "ignored": list(origin.ignored),
+        }
+
+    def busiest_core(self, kind: int = NEURON_CORE) -> dict[str, Any] | None:
+        """The core of ``kind`` that worked longest, and whose neurons it holds; None if there is no such core."""
+        program = self.program
+        candidates = np.flatnonzero(program.cores["kind"] == kind)
+        if not len(candidates):
+            return None
+        core = int(candidates[self.trace.cores.busy_ns[candidates].argmax()])
         row = program.cores[core]
         held = np.unique(program.tiles["population"][program.tiles["core"] == core])
         return {
@@ -127,7 +149,7 @@ class Report:
             "chip": int(row["chip"]),
             "router": [int(row["x"]), int(row["y"])],
             "layers": [program.network.populations[i].name for i in held],
-            "busy_seconds": float(busy[core]) * 1e-9,
+            "busy_seconds": float(self.trace.cores.busy_ns[core]) * 1e-9,
         }
 
     def busiest_link(self) -> dict[str, Any] | None:
@@ -149,8 +171,9 @@ class Report:
         accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}, "
         return (
             f"Report({accuracy}{d['inputs']} inputs, {d['spikes']:,} spikes, AC {d['ac']:,}, MAC {d['mac']:,}, "
-            f"{d['per_input']['energy_ops_45nm_j'] * 1e6:.4g} uJ at 45 nm and {d['per_input']['energy_chip_j'] * 1e6:.4g} uJ "
-            f"on {d['chip']} per input, {d['latency']['seconds'] * 1e6:.4g} us per input)"
+            f"{d['per_input']['energy_ops_45nm_j'] * 1e6:.4g} uJ at 45 nm and "
+            f"{d['per_input']['energy_chip_j'] * 1e6:.4g} uJ on {d['chip']} per input, "
+            f"{d['latency']['seconds'] * 1e6:.4g} us per input)"
         )
 
 

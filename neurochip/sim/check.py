@@ -53,7 +53,10 @@ class Check:
                 )
         if self.difference is None and not np.array_equal(expected.readout[0], readout):
             o = int(np.argwhere(expected.readout[0] != readout)[0, 0])
-            self.difference = f"input {number}, readout {o}: the reference holds {expected.readout[0, o]}, the simulation {readout[o]}"
+            self.difference = (
+                f"input {number}, readout {o}: the reference holds {expected.readout[0, o]}, "
+                f"the simulation {readout[o]}"
+            )
 
     def result(self) -> dict[str, Any]:
         """What was compared and whether all of it was equal."""

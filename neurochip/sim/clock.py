@@ -108,9 +108,16 @@ class Clock:
 
     def new_work(self, inputs: int) -> TickWork:
         """An empty tick of ``inputs`` inputs."""
-        arrays = [np.zeros((inputs, len(self.neurons)), np.int64) for _ in range(8)]
-        lists = dict(zip(("dense", "conv", "sparse"), arrays[:3], strict=True))
-        return TickWork(lists, *arrays[3:], np.zeros(inputs, np.int64))
+        shape = (inputs, len(self.neurons))
+        return TickWork(
+            ops={kind: np.zeros(shape, np.int64) for kind in ("dense", "conv", "sparse")},
+            processor_ops=np.zeros(shape, np.int64),
+            active=np.zeros(shape, np.int64),
+            spikes=np.zeros(shape, np.int64),
+            sent=np.zeros(shape, np.int64),
+            received=np.zeros(shape, np.int64),
+            longest=np.zeros(inputs, np.int64),
+        )
 
     def send(self, plan: PopulationPlan, packets: Counts, work: TickWork, counts: PopulationCounts) -> None:
         """Put ``packets`` (B, n_routes) of one population on their routes."""
@@ -168,9 +175,9 @@ class Clock:
         tick = self.program.chip.time.tick
         fixed = tick.base if self.program.chip.time.kind == "fixed" and tick is not None else None
         if fixed is None:
-            return needed
+            return np.asarray(needed)
         totals.overruns += int((needed > fixed).sum())
-        return np.maximum(fixed, needed)
+        return np.asarray(np.maximum(fixed, needed))
 
     def busy_ns(self, work: TickWork) -> NDArray[np.float64]:
         """Time each core needs for its share of a tick, every event in turn; (B, n_cores)."""
@@ -187,7 +194,7 @@ class Clock:
             + work.sent * ns["axon_out"]
         )
         if neuro.all():
-            return busy
+            return np.asarray(busy)
         messages = (work.received + work.sent) * ns["processor_message"]
         return np.where(neuro, busy, work.processor_ops * ns["processor_op"] + messages)
 
@@ -212,7 +219,7 @@ class Clock:
         bound = self._bound(links, work)
         if self.packet_mode:
             return self._packet_ns(source, target, packets, bound)
-        return bound * self.timing.cycle_ns
+        return np.asarray(bound * self.timing.cycle_ns, np.float64)
 
     def _split_links(self, stacked: Mesh, load: Counts, inputs: int) -> Counts:
         """(inputs, n_links) from the loads of meshes stacked along y; nothing crosses between them."""

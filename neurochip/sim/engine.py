@@ -139,8 +139,8 @@ def run_program(
 
 def batch_size(network: Network, inputs: int) -> int:
     """How many inputs to run side by side."""
-    neurons = sum(p.size for p in network.populations)
-    return max(1, min(inputs, MAX_BATCH, BATCH_NEURONS // neurons))
+    neurons = sum(int(p.size) for p in network.populations)
+    return int(max(1, min(inputs, MAX_BATCH, BATCH_NEURONS // neurons)))
 
 
 @dataclass(slots=True, eq=False)

@@ -121,7 +121,8 @@ def _plan_population(
     sizes = (own["y1"] - own["y0"]) * (own["x1"] - own["x0"]) * (own["c1"] - own["c0"])
     if sizes.sum() != population.size:
         raise ProgramError(
-            f"population {population.name!r}: its tiles hold {sizes.sum()} neurons, expected {population.size}; recompile"
+            f"population {population.name!r}: its tiles hold {sizes.sum()} neurons, expected {population.size}; "
+            "compile the model again"
         )
     width = int((own["c1"] - own["c0"]).max())
     incoming, bias, encoder, product = [], None, None, None

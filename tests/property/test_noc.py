@@ -30,10 +30,10 @@ def meshes(draw: st.DrawFn) -> Mesh:
 @st.composite
 def timings(draw: st.DrawFn) -> Timing:
     delays = (
-        "x_latency y_latency chip_latency link_service chip_service input_interval inject_interval eject_service "
+        "x_latency y_latency link_service chip_service input_interval inject_interval eject_service "
         "credit_latency chip_credit_latency buffer_packets chip_buffer_packets"
     )
-    ports = {name: draw(st.integers(0, 3)) for name in ("inject_latency", "eject_latency")}
+    ports = {name: draw(st.integers(0, 3)) for name in ("inject_latency", "eject_latency", "chip_latency")}
     return Timing(**{name: draw(CYCLES) for name in delays.split()}, **ports)
 
 
@@ -105,14 +105,11 @@ def test_one_packet_alone_takes_the_closed_form(data: st.DataObject) -> None:
     result = simulate_tick(mesh, timing, Injections.of(source, target, 1, born))
     closed = int(timing.zero_load_latency(mesh, np.int64(source), np.int64(target)))
     path = noc_oracle.walk(mesh, source // mesh.cores_per_router, target // mesh.cores_per_router)
-    hops = sum(
-        timing.chip_latency
-        if noc_oracle.crosses(mesh, at, to)
-        else timing.x_latency
-        if abs(at - to) == 1 and mesh.width > 1
-        else timing.y_latency
-        for at, to in path
-    )
+    hops = 0
+    for at, to in path:
+        along_x = at // mesh.width == to // mesh.width
+        hops += timing.x_latency if along_x else timing.y_latency
+        hops += timing.chip_latency if noc_oracle.crosses(mesh, at, to) else 0
     assert closed == timing.inject_latency + hops + timing.eject_latency
     assert result.latency.min == result.latency.max == result.latency.p50 == closed
     assert result.drain == born + closed

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.ir.ops.base import Floats, Op, Weights, check_array, sole
+from compiler.ir.ops.base import Floats, Op, Weights, added, check_array, sum_arrays
 from compiler.ir.types import TensorType
 from neurochip.errors import GraphError
 
@@ -17,7 +17,8 @@ from neurochip.errors import GraphError
 class Readout(Op):
     """``y[o] = (scale * sum over steps and positions of (weight x)[o]) / divisor + bias[o]``, untimed.
 
-    The mean over time, the mean over positions and the linear head in one, with the divisors kept apart.
+    The mean over time, the mean over positions and the linear head in one, with the divisors kept apart. Several
+    inputs are added first.
 
     Attributes:
         weight: (O, I); float32 on import, int8 after ``quantise``; I counts the elements of the axes that are
@@ -37,7 +38,7 @@ class Readout(Op):
     positions: tuple[int, ...] = ()
 
     def infer(self, *types: TensorType) -> TensorType:
-        x = sole(types)
+        x = added(types)
         if not x.timed:
             raise GraphError("expected a value with time steps, got one after a mean over time")
         if self.weight.ndim != 2:
@@ -58,7 +59,7 @@ class Readout(Op):
         return TensorType((outputs,), timed=False)
 
     def reference(self, *xs: Floats) -> Floats:
-        (x,) = xs
+        x = sum_arrays(xs)
         counts = x.sum(axis=(0, *(axis + 2 for axis in self.positions)))
         total = counts.reshape(len(counts), -1) @ self.weight.astype(np.float64).T
         y = (total * self.scale) / self.divisor

@@ -5,8 +5,8 @@ port, whose "link" leads into the core and whose buffer is the head of the core'
 buffer to buffer, and leaves when it wins the link of its target's local channel.
 
 Each channel has at most two events ahead: the head of its buffer may bid (event 2 c), and its link, waiting with
-bidders, may try again (event 2 c + 1). Events wait in a wheel of lists: slot t % len(wheel) holds those of cycle t, and
-injections of later laps, which stay.
+bidders, may try again (event 2 c + 1). Events wait in a wheel of lists, 64 a block; each list holds the events of one
+cycle, and injections of later laps, which stay. Column 0 of a block tells by a bit which of its lists may hold events.
 
 A cycle has two phases: first all its events are taken in, then every link that has a bidder arbitrates. A winner
 changes nothing that another link reads in the same cycle, since every delay that follows is at least one cycle. So the
@@ -118,7 +118,8 @@ class State(NamedTuple):
         heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
         ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
             Ports 0 to 3 take the links that go east, west, south and north.
-        wheel: int32, a power of two longer than any delay; first event of each list, or -1.
+        wheel: int64, (blocks, 65): a power of two of blocks, with more lists than any delay has cycles. Columns 1 to 64 are
+            the first event of each list, or -1.
         totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
@@ -129,7 +130,7 @@ class State(NamedTuple):
     flows: Records
     heap: Int32Array
     ports: Int32Array
-    wheel: Int32Array
+    wheel: Int64Array
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
@@ -188,17 +189,18 @@ def fill_sources(state: State, source: Int64Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def retry(channels: Records, wheel: Int32Array, c: int, time: int) -> None:
+def retry(channels: Records, wheel: Int64Array, c: int, time: int) -> None:
     """Let link ``c`` arbitrate again at a later ``time``."""
-    slot = time & (len(wheel) - 1)
+    block, place = (time >> 6) & (len(wheel) - 1), time & 63
     channels[c].state = WAITING
     channels[c].retry_time = time
-    channels[c].retry_next = wheel[slot]
-    wheel[slot] = 2 * c + 1
+    channels[c].retry_next = wheel[block, 1 + place]
+    wheel[block, 0] |= np.int64(1) << place
+    wheel[block, 1 + place] = 2 * c + 1
 
 
 @njit(cache=True, nogil=True)
-def bid(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+def bid(channels: Records, slots: Records, wheel: Int64Array, c: int, now: int) -> None:
     """Let the packet that became head of buffer ``c`` bid as soon as it may for the next channel of its route.
 
     If that link cannot arbitrate before, the bid may as well lie there already.
@@ -208,12 +210,13 @@ def bid(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) 
     channel.wanted = c + channel.onward if slot.straight > 0 else slot.turn
     time = max(channel.next_bid, slot.time)
     link = channels[channel.wanted]
-    place = time & (len(wheel) - 1)
+    block, place = (time >> 6) & (len(wheel) - 1), time & 63
     if (link.state == WAITING and time <= link.retry_time) or (link.state == FULL and time <= now + link.credit):
         link.bids |= np.int64(1) << channel.port
     else:
-        channel.bid_next = wheel[place]
-        wheel[place] = 2 * c
+        channel.bid_next = wheel[block, 1 + place]
+        wheel[block, 0] |= np.int64(1) << place
+        wheel[block, 1 + place] = 2 * c
 
 
 @njit(cache=True, nogil=True)
@@ -261,7 +264,7 @@ def grant(channels: Records, slots: Records, ports: Int32Array, c: int, now: int
 
 
 @njit(cache=True, nogil=True)
-def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c: int, where: tuple[int, int]) -> None:
+def send(channels: Records, slots: Records, flows: Records, wheel: Int64Array, c: int, where: tuple[int, int]) -> None:
     """Move the packet in slot ``where[0]`` over link ``c`` into its buffer's next slot, at cycle ``where[1]``."""
     channel = channels[c]
     slot, old = slots[channel.tail], slots[where[0]]
@@ -290,7 +293,7 @@ def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c
 
 
 @njit(cache=True, nogil=True)
-def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+def release(channels: Records, slots: Records, wheel: Int64Array, c: int, now: int) -> None:
     """Free the head slot of buffer ``c``, return its credit, and let the next packet bid."""
     channel = channels[c]
     slots[channel.head].time = now + channel.credit
@@ -304,7 +307,7 @@ def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: i
 
 
 @njit(cache=True, nogil=True)
-def wait(channels: Records, slots: Records, wheel: Int32Array, c: int) -> None:
+def wait(channels: Records, slots: Records, wheel: Int64Array, c: int) -> None:
     """After arbitration for link ``c``: arrange when its remaining bidders are served."""
     channel = channels[c]
     time = free_time(channels, slots, c)
@@ -343,11 +346,12 @@ def deliver(
 
 
 @njit(cache=True, nogil=True)
-def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32Array, now: int) -> int:
+def take_in(channels: Records, slots: Records, wheel: Int64Array, bidden: Int32Array, now: int) -> int:
     """First phase of cycle ``now``: collect bids; returns how many links have to arbitrate, listed in ``bidden``."""
-    place = now & (len(wheel) - 1)
-    event = wheel[place]
-    wheel[place] = -1
+    block, place = (now >> 6) & (len(wheel) - 1), now & 63
+    event = wheel[block, 1 + place]
+    wheel[block, 0] &= ~(np.int64(1) << place)
+    wheel[block, 1 + place] = -1
     n_bidden = 0
     while event >= 0:
         c = event >> 1
@@ -357,8 +361,9 @@ def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32A
         else:
             following = channel.bid_next
             if channel.onward == 0 and max(channel.next_bid, slots[channel.head].time) > now:
-                channel.bid_next = wheel[place]
-                wheel[place] = event
+                channel.bid_next = wheel[block, 1 + place]
+                wheel[block, 0] |= np.int64(1) << place
+                wheel[block, 1 + place] = event
                 event = following
                 continue
             event = following
@@ -374,12 +379,15 @@ def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32A
 
 
 @njit(cache=True, nogil=True)
-def next_cycle(wheel: Int32Array, now: int) -> int:
-    """The next cycle whose list is not empty; NEVER if there are no events."""
-    mask = len(wheel) - 1
-    for time in range(now + 1, now + 1 + len(wheel)):
-        if wheel[time & mask] >= 0:
-            return time
+def next_cycle(wheel: Int64Array, now: int) -> int:
+    """The next cycle whose list may hold events; NEVER if there are none."""
+    first = now + 1
+    in_block = wheel[(first >> 6) & (len(wheel) - 1), 0] & (np.int64(-1) << (first & 63))
+    if in_block:
+        return (first & ~63) + lowest_bit(in_block)
+    for block in range((first >> 6) + 1, (first >> 6) + 1 + len(wheel)):
+        if wheel[block & (len(wheel) - 1), 0]:
+            return (block << 6) + lowest_bit(wheel[block & (len(wheel) - 1), 0])
     return NEVER
 
 

@@ -58,10 +58,11 @@ def update(
         extra = constant[0 if shared else p]
         for c in range(n_channels):
             full = (np.int64(current[p, c]) << rules.shift) + extra[c]
-            if rules.current_wraps:
-                u = ((full + top_u) & (2 * top_u - 1)) - top_u
-            else:
-                u = min(max(full, 1 - top_u), top_u - 1)
+            u = (
+                ((full + top_u) & (2 * top_u - 1)) - top_u
+                if rules.current_wraps
+                else min(max(full, 1 - top_u), top_u - 1)
+            )
             wraps += u != full
             before = np.int64(membrane[p, c])
             if rules.round_down or before >= 0:
@@ -69,10 +70,11 @@ def update(
             else:
                 kept = -((-before * rules.keep) >> rules.decay_bits)
             full = kept + u
-            if rules.membrane_wraps:
-                v = ((full + top_v) & (2 * top_v - 1)) - top_v
-            else:
-                v = min(max(full, 1 - top_v), top_v - 1)
+            v = (
+                ((full + top_v) & (2 * top_v - 1)) - top_v
+                if rules.membrane_wraps
+                else min(max(full, 1 - top_v), top_v - 1)
+            )
             clips += v != full
             active[p, c // slice_width] += u != 0 or before != 0
             fired = (v > rules.threshold or (rules.fires_ge and v == rules.threshold)) and not rules.readout
@@ -139,4 +141,4 @@ def update_safe(
             channel[count] = c
             count += fired[c]
         start[p + 1] = count
-    return Events(start, channel[:count].copy()), 0, clips
+    return Events(start, channel[:count].copy()), 0, int(clips)
