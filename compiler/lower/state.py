@@ -1,0 +1,65 @@
+"""The network under construction, and what every lowering rule asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.ir.graph import Graph, Node
+from compiler.lower.values import Grid, Spikes, Value
+from neurochip.chip.spec import WeightFormat
+from neurochip.errors import UnsupportedError
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import InputSpec, Neuron, Population, ReadoutSpec
+from neurochip.network.projections import Projection
+
+
+@dataclass(slots=True)
+class Lowering:
+    """The network under construction."""
+
+    graph: Graph
+    rules: Arithmetic
+    weights: WeightFormat
+    values: dict[str, Value] = field(default_factory=dict)
+    populations: dict[str, Population] = field(default_factory=dict)
+    projections: list[Projection] = field(default_factory=list)
+    input: InputSpec | None = None
+    readout: ReadoutSpec | None = None
+
+    def spikes(self, node: Node) -> Spikes:
+        """The inputs of ``node`` as one sum of spikes on shared axons."""
+        parts = [self.values[name] for name in node.inputs]
+        for name, part in zip(node.inputs, parts, strict=True):
+            if not isinstance(part, Spikes):
+                raise UnsupportedError(
+                    f"node {node.name!r}: expected spikes, found real-valued {name!r}; put a neuron between them"
+                )
+        first = parts[0]
+        assert isinstance(first, Spikes)
+        sources: list[str] = []
+        for part in parts:
+            assert isinstance(part, Spikes)
+            if part.grid != first.grid or not np.array_equal(part.index, first.index):
+                raise UnsupportedError(f"node {node.name!r}: its inputs differ in layout and cannot share axons")
+            sources.extend(part.sources)
+        return Spikes(tuple(sources), first.grid, first.index)
+
+    def add_population(self, name: str, grid: Grid, neuron: Neuron, origin: str, high: int = 1) -> str:
+        """Add a population and return its name."""
+        self.populations[name] = Population(
+            name=name,
+            height=grid.height,
+            width=grid.width,
+            channels=grid.channels,
+            neuron=neuron,
+            origin=origin,
+            high=high,
+        )
+        return name
+
+    def interval(self, node: Node) -> tuple[int, int]:
+        """Proven integer bounds of ``node``."""
+        kind = self.graph.types[node.name]
+        return int(kind.low), int(kind.high)
