@@ -109,14 +109,18 @@ class GraphBuilder:
         return self.add(name, op, x)
 
     def batch_norm(self, name: str, x: str, channels: int, *, axis: int) -> str:
-        """Frozen batch norm with PyTorch's key names; its counter of batches is not needed."""
+        """Frozen batch norm with PyTorch's key names."""
+        return self.add(name, self.norm(name, channels, axis=axis), x)
+
+    def norm(self, name: str, channels: int, *, axis: int) -> BatchNorm:
+        """The op of a batch norm with PyTorch's key names; its counter of batches is not needed."""
         self._used.add(f"{name}.num_batches_tracked")
         keys = ("weight", "bias", "running_mean", "running_var")
         gamma, beta, mean, var = (self.take(f"{name}.{key}", (channels,)) for key in keys)
         if (var < 0).any():
             self._faulty.append(f"{name}.running_var: holds negative values")
             var = np.ones(channels, dtype=np.float32)
-        return self.add(name, BatchNorm(gamma=gamma, beta=beta, mean=mean, var=var, axis=axis), x)
+        return BatchNorm(gamma=gamma, beta=beta, mean=mean, var=var, axis=axis)
 
     def conv_bn_lif(
         self, names: tuple[str, str, str], x: str, weight: tuple[int, int, int, int], lif: Neuron, *, bias: bool = False
