@@ -21,7 +21,7 @@ CLIPS = (0.4, 1.0)
 CANDIDATES = 61
 """Units tried between the two clips."""
 
-SAMPLE = 2**16
+SAMPLE = 2**13
 """Most weights of a layer looked at for each candidate."""
 
 NEARLY = 1e-9
