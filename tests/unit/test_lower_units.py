@@ -1,0 +1,108 @@
+"""Registers of a chip from integers of a model: shifts, thresholds, leaks and bias digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.lower.units import Demand, bias_digits, neuron_registers
+from neurochip.chip.load import load_chip
+from neurochip.errors import UnsupportedError
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import Neuron
+from neurochip.network.reference import update
+
+LOIHI = Arithmetic()
+LIF = Demand(name="lif", tau=2.0, threshold=100, fires="ge", reset="hard", low=-500, high=500, timesteps=4)
+SHIFTS = range(15)
+
+
+def test_leak_of_four_steps_gets_three_fractional_bits_below_the_threshold_grid() -> None:
+    neuron, shift = neuron_registers(LIF, LOIHI, SHIFTS)
+    assert shift == 6 + 3
+    assert neuron == Neuron(kind="lif", decay=2048, threshold=(100 << 9) - 64, threshold_offset=64)
+
+
+def test_integrate_and_fire_needs_no_fraction_and_no_leak() -> None:
+    neuron, shift = neuron_registers(replace(LIF, tau=None), LOIHI, SHIFTS)
+    assert (shift, neuron.decay, neuron.threshold) == (6, 0, (100 << 6) - 64)
+
+
+def test_model_that_fires_above_its_threshold_keeps_it_on_a_chip_that_does_too() -> None:
+    neuron, shift = neuron_registers(replace(LIF, fires="gt"), LOIHI, SHIFTS)
+    assert (neuron.threshold, neuron.threshold_offset) == (100 << shift, 0)
+
+
+def test_large_currents_take_a_smaller_shift_until_they_fit() -> None:
+    neuron, shift = neuron_registers(replace(LIF, high=40_000), LOIHI, SHIFTS)
+    assert 40_000 << shift < 1 << 23 <= 40_000 << (shift + 1)
+    assert neuron.threshold % 64 == 0
+
+
+def test_current_that_no_shift_can_hold_is_refused_with_the_limit() -> None:
+    with pytest.raises(UnsupportedError) as error:
+        neuron_registers(replace(LIF, high=1 << 23), LOIHI, SHIFTS)
+    assert str(error.value) == (
+        "layer 'lif': a step's current can reach 8388608 units of its weights, more than the 24-bit current holds "
+        "(8388607); quantise to fewer bits (--weight-bits)"
+    )
+
+
+def test_soft_reset_is_refused_where_the_chip_resets_to_zero() -> None:
+    with pytest.raises(UnsupportedError, match="subtracts its threshold on a spike, this chip resets to 0"):
+        neuron_registers(replace(LIF, reset="soft"), LOIHI, SHIFTS)
+    neuron, _ = neuron_registers(replace(LIF, reset="soft", timesteps=1), LOIHI, SHIFTS)
+    assert neuron.reset == "soft"
+
+
+def test_exponential_leak_is_refused_on_a_chip_with_another_leak() -> None:
+    linear = LOIHI.model_copy(update={"leak": "linear"})
+    with pytest.raises(UnsupportedError, match=r"its leak is exponential \(tau 2\), the chip's is linear; use T = 1"):
+        neuron_registers(LIF, linear, SHIFTS)
+    assert neuron_registers(replace(LIF, timesteps=1), linear, SHIFTS)[0].decay == 0
+
+
+def test_neuron_without_memory_forgets_what_did_not_fire() -> None:
+    demand = replace(LIF, tau=1.0, threshold=2, low=0, high=3)
+    neuron, shift = neuron_registers(demand, LOIHI, SHIFTS)
+    membrane = np.zeros(1, np.int64)
+    for spikes, fires in ((1, 0), (1, 0), (2, 1), (1, 0), (3, 1)):
+        fired, membrane, _ = update(neuron, LOIHI, membrane, np.array([spikes << shift]))
+        assert fired[0] == fires
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(-500, 500), min_size=4, max_size=4),
+    st.integers(1, 400),
+    st.sampled_from([None, 2.0]),
+    st.sampled_from(["ge", "gt"]),
+)
+def test_registers_fire_exactly_when_the_model_does(
+    currents: list[int], threshold: int, tau: float | None, fires: str
+) -> None:
+    """On the grid that a dyadic leak reaches, Loihi's > with its rounding is the model's >= or >."""
+    neuron, shift = neuron_registers(replace(LIF, tau=tau, threshold=threshold, fires=fires), LOIHI, SHIFTS)
+    v, membrane = 0.0, np.zeros(1, np.int64)
+    for current in currents:
+        v = v * (1.0 if tau is None else 1 - 1 / tau) + current
+        expected = v >= threshold if fires == "ge" else v > threshold
+        v = 0.0 if expected else v
+        fired, membrane, _ = update(neuron, LOIHI, membrane, np.array([current << shift]))
+        assert bool(fired[0]) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-20_000, 20_000), min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([4, 8]))
+def test_bias_digits_add_up_to_the_bias_within_the_weight_format(bias: list[int], shift: int, bits: int) -> None:
+    weights = load_chip("loihi").weight_format(bits)
+    digits, shifts = bias_digits(np.array(bias), max(shift, weights.shift_low), weights, "layer")
+    base = max(shift, weights.shift_low)
+    total = sum(row.astype(np.int64) << s for row, s in zip(digits, shifts, strict=True))
+    assert np.array_equal(total, np.array(bias) << base)
+    assert np.abs(digits).max() <= weights.high
+    assert all(weights.shift_low <= s <= weights.shift_high for s in shifts)
