@@ -8,11 +8,20 @@ from pathlib import Path
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
 from compiler.importers.options import Options, input_range
+from compiler.importers.sdt_v2 import SDT_V2
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
+from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
 
-FAMILIES: tuple[Family, ...] = (SPIKFORMER_CIFAR, SPIKFORMER_IMAGENET, SPIKFORMER_DVS)
+FAMILIES: tuple[Family, ...] = (
+    SPIKFORMER_CIFAR,
+    SPIKFORMER_IMAGENET,
+    SPIKFORMER_DVS,
+    SPIKINGFORMER,
+    SPIKINGFORMER_CML,
+    SDT_V2,
+)
 
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]
 
@@ -52,8 +61,8 @@ def find_family(tensors: Tensors, arch: str | None = None) -> Family:
     found = [family for family in named if family.matches(tensors)]
     if len(found) > 1:
         raise CheckpointError(
-            f"the tensors fit several architectures that compute different things: {', '.join(f.name for f in found)}; "
-            f"say which one was trained, e.g. --arch {found[0].name}"
+            "the tensors fit several architectures that compute different things; say which one was trained: "
+            + " or ".join(f"--arch {family.name}" for family in found)
         )
     if found:
         return found[0]

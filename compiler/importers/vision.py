@@ -1,0 +1,105 @@
+"""What the importers of image models share: options, the input, sizes read from tensors, the linear head."""
+
+from __future__ import annotations
+
+from math import inf
+
+from compiler.importers.blocks import GraphBuilder
+from compiler.importers.family import Tensors
+from compiler.importers.options import Option, Options
+from compiler.ir.graph import Setting
+from compiler.ir.ops import Input, Mean, Neuron, TimeMean
+from neurochip.errors import CheckpointError
+
+
+def image_options(*, steps: int, image: int) -> tuple[Option, ...]:
+    """Time steps, image size and input range."""
+    return (
+        Option(
+            name="T",
+            kind="count",
+            default=steps,
+            spellings=("time_step", "time_steps", "timesteps"),
+            meaning="time steps",
+        ),
+        Option(name="img_size", kind="size", default=(image, image), meaning="height and width of the input"),
+        Option(name="input_low", kind="number", default=-inf, spellings=("input.low",), meaning="smallest input"),
+        Option(name="input_high", kind="number", default=inf, spellings=("input.high",), meaning="largest input"),
+    )
+
+
+def lif_options(*, attention: str = "") -> tuple[Option, ...]:
+    """Constants of the LIF neurons; ``attention`` names the layers whose threshold differs."""
+    but = f" but {attention}" if attention else ""
+    found = (
+        Option(name="tau", kind="number", default=2.0, meaning="membrane time constant of every LIF, in steps"),
+        Option(name="v_threshold", kind="number", default=1.0, meaning=f"threshold of every LIF{but}"),
+        Option(name="v_reset", kind="number", default=0.0, meaning="membrane after a spike"),
+    )
+    extra = Option(name="attn_v_threshold", kind="number", default=0.5, meaning=f"threshold of {attention}")
+    return (*found, extra) if attention else found
+
+
+def heads_option(default: int, *, in_file: bool = True) -> Option:
+    """Number of attention heads."""
+    meaning = "attention heads"
+    return Option(
+        name="num_heads", kind="count", default=default, spellings=("heads",), meaning=meaning, in_file=in_file
+    )
+
+
+def lif(options: Options, threshold: str = "v_threshold") -> Neuron:
+    """The LIF that ``lif_options`` describe."""
+    return Neuron(tau=options.number("tau"), threshold=options.number(threshold), v_reset=options.number("v_reset"))
+
+
+def image_input(builder: GraphBuilder, options: Options, channels: int) -> str:
+    """The input node (channels, H, W)."""
+    low, high = options.number("input_low"), options.number("input_high")
+    if low > high:
+        raise CheckpointError(f"expected input_low <= input_high, got {low} and {high}")
+    return builder.add("input", Input(shape=(channels, *options.size("img_size")), low=low, high=high))
+
+
+def tokens_of(options: Options, factor: int) -> int:
+    """Positions left of an image after down-sampling by ``factor``; raises CheckpointError if it does not divide."""
+    height, width = options.size("img_size")
+    if height % factor or width % factor:
+        raise CheckpointError(
+            f"expected img_size to be divisible by {factor}, got {height}x{width}; "
+            "say how the model was trained: --set img_size=HEIGHTxWIDTH"
+        )
+    return height * width // factor**2
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Raise CheckpointError unless the heads share the width equally."""
+    if width % heads:
+        raise CheckpointError(
+            f"num_heads {heads} does not divide the width {width}; say how the model was trained: --set num_heads=COUNT"
+        )
+
+
+def block_count(tensors: Tensors, prefix: str) -> int:
+    """1 + the largest i of keys ``prefix.i.``; 1 if there are none, so that block 0 is missed by name."""
+    at = f"{prefix}."
+    indices = {key.removeprefix(at).split(".")[0] for key in tensors if key.startswith(at)}
+    return 1 + max((int(index) for index in indices if index.isdecimal()), default=0)
+
+
+def shape_settings(**found: object) -> tuple[Setting, ...]:
+    """Records of what the shapes of the tensors tell."""
+    return tuple(Setting(name, value, "tensor shapes") for name, value in found.items())
+
+
+def linear_head(builder: GraphBuilder, x: str, name: str = "head") -> str:
+    """The last linear layer with bias; its sizes are the tensor's."""
+    classes, width = builder.shape(f"{name}.weight", 2)
+    return builder.linear(name, x, (classes, width), bias=True)
+
+
+def mean_head(builder: GraphBuilder, x: str) -> str:
+    """(N, D) -> classes: mean over tokens, mean over steps, linear head."""
+    x = builder.add("token_mean", Mean(axes=(0,)), x)
+    x = builder.add("time_mean", TimeMean(), x)
+    return linear_head(builder, x)
