@@ -113,7 +113,7 @@ def update_safe(
     level = np.int32(rules.threshold - (1 if rules.fires_ge else 0))
     if rules.readout:
         level = top  # no membrane exceeds it
-    count = 0
+    count = np.int64(0)
     clips = np.int64(0)
     shared = len(constant) == 1
     for p in range(n_rows):
