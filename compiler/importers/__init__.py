@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
 from compiler.importers.options import Options, input_range
+from compiler.importers.sdt_v1 import SDT_V1
 from compiler.importers.sdt_v2 import SDT_V2
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
@@ -20,6 +21,7 @@ FAMILIES: tuple[Family, ...] = (
     SPIKFORMER_DVS,
     SPIKINGFORMER,
     SPIKINGFORMER_CML,
+    SDT_V1,
     SDT_V2,
 )
 

@@ -133,6 +133,13 @@ class Options:
         if self._found[name].origin == "default":
             self._found[name] = Setting(name, value, "default")
 
+    def tell(self, name: str, value: Value) -> None:
+        """The tensors tell ``value``; raises CheckpointError if ``--set`` says otherwise."""
+        said = self._found[name]
+        if said.origin == "--set" and said.value != value:
+            raise CheckpointError(f"setting '{name}' from --set is {said.value}, but the tensors are of {name} {value}")
+        self._found[name] = Setting(name, value, "tensor shapes")
+
 
 def input_range(arguments: Mapping[str, object]) -> dict[str, object]:
     """``input_low`` and ``input_high`` of images that a trainer normalised, from the ``mean`` and ``std`` it names.

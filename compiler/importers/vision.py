@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import inf
+from dataclasses import replace
+from math import exp, inf
 
 from compiler.importers.blocks import GraphBuilder
 from compiler.importers.family import Tensors
@@ -51,6 +52,15 @@ def heads_option(default: int, *, in_file: bool = True) -> Option:
 def lif(options: Options, threshold: str = "v_threshold") -> Neuron:
     """The LIF that ``lif_options`` describe."""
     return Neuron(tau=options.number("tau"), threshold=options.number(threshold), v_reset=options.number("v_reset"))
+
+
+def learned_lif(builder: GraphBuilder, name: str, options: Options, threshold: str = "v_threshold") -> Neuron:
+    """A LIF whose time constant is the tensor ``name.w``: 1 / tau = sigmoid(w).
+
+    Source: Fang et al. 2021, "Incorporating learnable membrane time constant", ICCV, arXiv:2007.05785, equation 8.
+    """
+    tau = 1 + exp(-float(builder.take(f"{name}.w", ())))
+    return replace(lif(options, threshold), tau=tau)
 
 
 def image_input(builder: GraphBuilder, options: Options, channels: int) -> str:

@@ -271,9 +271,7 @@ def test_choices_are_words_and_never_guessed_without_a_default():
     assert Options((option,), {}, {"pool": "spikes"}).settings == (Setting("pool", "spikes", "--set"),)
     with pytest.raises(CheckpointError, match=r"from --set: expected .*spikes.*currents, got 'both'$"):
         Options((option,), {}, {"pool": "both"})
-    with pytest.raises(
-        CheckpointError, match=r"does not tell 'pool' \(what is pooled\).*=VALUE.*spikes.*currents"
-    ):
+    with pytest.raises(CheckpointError, match=r"does not tell 'pool' \(what is pooled\).*=VALUE.*spikes.*currents"):
         Options((option,), {})
 
 
@@ -303,3 +301,12 @@ def test_defaults_that_depend_on_the_tensors_give_way_to_what_was_said():
     found.suggest("T", 16)
     found.suggest("tau", 1.5)
     assert found.settings == (Setting("T", 3, "file"), Setting("tau", 1.5, "default"))
+
+
+def test_what_the_tensors_tell_is_recorded_and_not_overruled():
+    options = (Option(name="heads", kind="count", default=8),)
+    found = Options(options, {"heads": 3})
+    found.tell("heads", 4)
+    assert found.settings == (Setting("heads", 4, "tensor shapes"),)
+    with pytest.raises(CheckpointError, match="setting 'heads' from --set is 3, but the tensors are of heads 4"):
+        Options(options, {}, {"heads": "3"}).tell("heads", 4)
