@@ -66,6 +66,7 @@ def lower_input(state: Lowering, node: Node) -> Value:
 
 
 def lower_quantise_input(state: Lowering, node: Node) -> Value:
+    """The host's quantiser: it becomes the network's input."""
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, QuantiseInput)
     if not isinstance(value, Levels):
@@ -122,6 +123,7 @@ def lower_add(state: Lowering, node: Node) -> Value:
 
 
 def lower_layout(state: Lowering, node: Node) -> Value:
+    """Reshape or transpose: no hardware, only another order of the same neurons."""
     op, value = node.op, state.values[node.inputs[0]]
     if isinstance(op, Reshape):
         return replace(value, index=value.index.reshape(state.graph.types[node.name].shape))
@@ -130,6 +132,7 @@ def lower_layout(state: Lowering, node: Node) -> Value:
 
 
 def lower_requantise(state: Lowering, node: Node) -> Value:
+    """The host's rescaling: a part of the encoder."""
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, Requantise)
     if not isinstance(value, Current) or not value.encoded:
@@ -142,6 +145,7 @@ def lower_requantise(state: Lowering, node: Node) -> Value:
 
 
 def lower_neuron(state: Lowering, node: Node) -> Value:
+    """A population that receives the current so far."""
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, NeuronOp)
     if isinstance(value, Spikes):  # attention products and relays: one-to-one

@@ -16,6 +16,7 @@ from neurochip.network.projections import Conv, Dense, Encoder, Pool
 
 
 def lower_conv(state: Lowering, node: Node) -> Value:
+    """A convolution of spikes, or the encoder if it reads the quantised input."""
     op = node.op
     assert isinstance(op, Conv2d)
     outputs, height, width = state.graph.types[node.name].shape
@@ -65,6 +66,7 @@ def lower_linear(state: Lowering, node: Node) -> Value:
 
 
 def lower_pool(state: Lowering, node: Node) -> Value:
+    """Sums over windows: synapses of weight one."""
     op, spikes = node.op, state.spikes(node)
     assert isinstance(op, SumPool)
     expect_layout(node, spikes, image_index(spikes.grid))

@@ -40,12 +40,14 @@ class Tiling:
 
     @property
     def counts(self) -> tuple[int, int, int]:
+        """Tiles along y, x and channels."""
         p = self.population
         th, tw, tc = self.shape
         return -(-p.height // th), -(-p.width // tw), -(-p.channels // tc)
 
     @property
     def n_tiles(self) -> int:
+        """Tiles in all."""
         a, b, c = self.counts
         return a * b * c
 

@@ -76,10 +76,12 @@ class Mesh:
 
     @property
     def n_routers(self) -> int:
+        """Routers of all chips."""
         return self.width * self.height
 
     @property
     def n_cores(self) -> int:
+        """Core slots of all chips."""
         return self.n_routers * self.cores_per_router
 
     @property

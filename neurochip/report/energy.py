@@ -95,6 +95,7 @@ class Ops45nm:
 
     @property
     def total_j(self) -> float:
+        """Both sums, joules."""
         return self.ac_j + self.mac_j
 
     def to_dict(self) -> dict[str, float]:
@@ -118,6 +119,7 @@ class ChipBill:
 
     @property
     def total_j(self) -> float:
+        """Sum of the published kinds, joules."""
         return sum(value for value in self.kinds.values() if value is not None)
 
     def to_dict(self) -> dict[str, object]:

@@ -33,6 +33,7 @@ class TorchVocabulary:
         self._budget = budget
 
     def find(self, module: str, name: str) -> object:
+        """A name of the vocabulary, as an inert Global; raises CheckpointError for any other."""
         known = Global(_RENAMED.get(module, module), name)
         if "." not in name and f"{known.module}.{name}" in _KNOWN:
             return known
@@ -42,6 +43,7 @@ class TorchVocabulary:
         )
 
     def call(self, function: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """What a known constructor makes of ``args``; raises CheckpointError for any other call."""
         maker = _MAKERS.get(function.path) if type(function) is Global else None
         if maker is None or kwargs:
             raise CheckpointError(f"the pickle calls {name_of(function)}, which is not a constructor; {RESAVE}")
@@ -51,6 +53,7 @@ class TorchVocabulary:
             raise CheckpointError(f"{name_of(function)} is called with unknown arguments; {RESAVE}") from error
 
     def build(self, instance: object, state: object) -> None:
+        """Set the state of an object that the pickle made; raises CheckpointError if it may have none."""
         if type(instance) is dict and type(state) is dict:
             return  # attributes of an OrderedDict: the _metadata of a state dict
         if type(instance) is Record:
