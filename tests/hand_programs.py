@@ -299,7 +299,9 @@ def _needs(network, q, rect):
     if isinstance(q, Dense):
         return (y0, y1, x0, x1, 0, source.channels)
     if isinstance(q, Gather):
-        return whole
+        target = network.by_name[q.target]
+        by, bx = source.height // target.height, source.width // target.width
+        return (y0 * by, y1 * by, x0 * bx, x1 * bx, 0, source.channels)
     if isinstance(q, Product):
         step = source.channels // q.heads
         return (*whole[:4], c0 // step * step, -(-c1 // step) * step)

@@ -160,9 +160,14 @@ class _Builder:
         if others and rng.random() < 0.5:
             sources.append(others[rng.integers(len(others))])
         depth = max(p.depth for p in sources) + 1
-        self._population("readout", (1, 1, out), depth, Neuron(kind="readout"))
+        blocks = (1, 1)
+        if len(sources) == 1 and rng.random() < 0.5:
+            (only,) = sources
+            rows, columns = ([n for n in range(1, size + 1) if size % n == 0] for size in (only.height, only.width))
+            blocks = (int(rng.choice(rows)), int(rng.choice(columns)))
+        self._population("readout", (*blocks, out), depth, Neuron(kind="readout"))
         for i, p in enumerate(sources):
-            if rng.random() < 0.5:
+            if blocks != (1, 1) or rng.random() < 0.5:
                 kind, weight = Gather, self._weights((p.channels, out))
             else:
                 kind, weight = Conv, self._weights((p.height, p.width, p.channels, out))

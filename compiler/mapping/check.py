@@ -125,7 +125,11 @@ def receptive_fields(network: Network, projection: Projection) -> list[tuple[Int
             _taps(n, outputs, kernel[axis], projection.stride[axis], projection.padding[axis])
             for axis, (n, outputs) in enumerate(sizes)
         ]
-    elif isinstance(projection, Gather | Product):
+    elif isinstance(projection, Gather):
+        fields = [
+            (np.arange(outputs) * (n // outputs), (np.arange(outputs) + 1) * (n // outputs)) for n, outputs in sizes
+        ]
+    elif isinstance(projection, Product):
         fields = [_constant(outputs, n) for n, outputs in sizes]
     else:
         fields = [(np.arange(outputs), np.arange(outputs) + 1) for _, outputs in sizes]

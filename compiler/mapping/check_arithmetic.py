@@ -127,7 +127,7 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
     spikes = sum(network.by_name[s.population].high for s in projection.sources)
     if isinstance(projection, Dense | Gather):
         taps = projection.weight.astype(np.int64)[None, None]
-        times = source.positions if isinstance(projection, Gather) else 1
+        times = source.positions // target.positions if isinstance(projection, Gather) else 1
         least, most = _clipped(taps, 0)[0, 0] * times, _clipped(taps, 1)[0, 0] * times
     elif isinstance(projection, Conv):
         grids = (source.height, source.width), (target.height, target.width)

@@ -134,8 +134,10 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
         yield f"expected a shift of 0 to {MAX_SHIFT}, found {projection.shift}"
     if isinstance(projection, Dense | Gather):
         yield from _weight(projection.weight, (source[2], target[2]))
-        grid = source[:2] if isinstance(projection, Dense) else (1, 1)
-        yield from _equal("target positions", grid, target[:2])
+        if isinstance(projection, Dense):
+            yield from _equal("target positions", source[:2], target[:2])
+        elif source[0] % target[0] or source[1] % target[1]:
+            yield f"target positions {target[:2]} do not divide the source's {source[:2]} into equal blocks"
     elif isinstance(projection, Conv | Encoder):
         groups = projection.groups if isinstance(projection, Conv) else 1
         if groups < 1 or source[2] % groups or target[2] % groups:
@@ -192,8 +194,8 @@ def _readout(network: Network, populations: dict[str, Population]) -> Iterator[s
     if readouts != [spec.population]:
         yield f"readout: expected exactly one readout population, {spec.population!r}, found {readouts}"
         return
-    if len(spec.bias) != populations[spec.population].size or spec.divisor < 1:
-        outputs = populations[spec.population].size
+    if len(spec.bias) != populations[spec.population].channels or spec.divisor < 1:
+        outputs = populations[spec.population].channels
         yield f"readout: expected {outputs} biases and a divisor >= 1, found {len(spec.bias)} and {spec.divisor}"
     if not (isfinite(spec.scale) and spec.scale > 0 and all(map(isfinite, spec.bias))):
         yield f"readout: expected a positive scale and finite biases, found scale {spec.scale}"

@@ -23,6 +23,7 @@ class Rules(NamedTuple):
     halvings: int
     round_down: int
     threshold: int
+    soft: int
     reset_by: int
     fires_ge: int
     readout: int
@@ -81,7 +82,7 @@ def update(
             if fired:
                 channel[count] = c
                 count += 1
-                v = v - rules.reset_by if rules.reset_by else np.int64(0)
+                v = v - rules.reset_by if rules.soft else np.int64(0)
             membrane[p, c] = v
             current[p, c] = 0
         start[p + 1] = count
