@@ -197,9 +197,11 @@ def _cores(program: Program, layout: Layout, wanted: NDArray[np.bool_]) -> Itera
 def _unused(program: Program, mesh: Mesh, layout: Layout) -> str:
     """Empty slots of the chips in use."""
     cores = program.cores[program.cores["kind"] == NEURON_CORE]
-    taken = np.zeros((mesh.height, mesh.width, layout.cores_per_router), bool)
-    taken[cores["y"], cores["x"], cores["slot"]] = True
-    return "".join(_square(*layout.slot(int(x), int(y), int(slot))) for y, x, slot in np.argwhere(~taken))
+    free = np.zeros((mesh.height, mesh.width, layout.cores_per_router), bool)
+    chip_rows = free.reshape(mesh.chip_rows, mesh.rows, mesh.chip_columns, mesh.columns, -1)
+    chip_rows[cores["y"] // mesh.rows, :, cores["x"] // mesh.columns] = True
+    free[cores["y"], cores["x"], cores["slot"]] = False
+    return "".join(_square(*layout.slot(int(x), int(y), int(slot))) for y, x, slot in np.argwhere(free))
 
 
 def _circles(program: Program, layout: Layout, wanted: NDArray[np.bool_]) -> Iterable[tuple[int, str]]:

@@ -151,7 +151,7 @@ def test_maps_draw_every_core_once_and_every_link_in_use() -> None:
     report = random_report(2)
     drawing = mesh_map(report)
     used = int((report.trace.links > 0).sum())
-    slots = report.mesh.n_routers * report.program.chip.cores_per_router
+    slots = report.program.n_chips * report.program.chip.cores_per_chip
     assert sum(path.count("M") for path in drawing.core_paths) == report.program.n_cores
     assert drawing.unused.count("M") == slots - report.program.n_cores
     assert sum(path.count("M") for path in drawing.link_paths) == used
