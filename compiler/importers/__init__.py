@@ -10,7 +10,7 @@ from compiler.importers.family import Family, Tensors
 from compiler.importers.options import Options, input_range
 from compiler.importers.sdt_v1 import SDT_V1
 from compiler.importers.sdt_v2 import SDT_V2
-from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
+from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
@@ -19,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     SPIKFORMER_CIFAR,
     SPIKFORMER_IMAGENET,
     SPIKFORMER_DVS,
+    SPIKFORMER_CML,
     SPIKINGFORMER,
     SPIKINGFORMER_CML,
     SDT_V1,

@@ -1,19 +1,31 @@
 """Spikformer: convolutional stem, spiking self-attention, MLP blocks, additive residuals of spikes.
 
 Source: Zhou et al. 2023, "Spikformer", ICLR, arXiv:2209.15425; key names and constants of the authors' code. Its three
-training set-ups differ in layer types and in the order of the attention product, not in what they compute.
+training set-ups differ in layer types and in the order of the attention product, not in what they compute. The fourth
+is Spikformer as the authors of CML retrained it (arXiv:2305.05954): its stem pools currents, not spikes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 from compiler.importers.blocks import GraphBuilder
+from compiler.importers.encoder import Encoder, EncoderKeys
 from compiler.importers.family import Tensors
 from compiler.importers.options import Option, Options
-from compiler.ir.graph import Graph, Setting
-from compiler.ir.ops import Input, Linear, MaxPool, Mean, Neuron, TimeMean
+from compiler.importers.vision import (
+    block_count,
+    check_heads,
+    heads_option,
+    image_input,
+    image_options,
+    lif,
+    lif_options,
+    mean_head,
+    shape_settings,
+)
+from compiler.ir.graph import Graph
+from compiler.ir.ops import MaxPool
 from neurochip.errors import CheckpointError
 
 STAGES = 4
@@ -25,198 +37,146 @@ class Spikformer:
     """One file layout of Spikformer.
 
     Attributes:
-        layer: what the file calls its matrices: ``q_linear`` or ``q_conv``, ``fc1_linear`` or ``fc1_conv``.
-        attention_ones, mlp_ones: axes of size 1 behind (O, I) in the weights of attention and MLP.
-        qkv_bias: q, k and v have a bias (all other matrices of a block always do).
-        product: order of the attention product, see ``GraphBuilder.attention``.
+        keys: names and shapes of the layers of a block.
+        stages: the modules of the stem; ``conv``, ``bn`` or ``lif`` takes the place of the star.
+        pools: the pools of the stem, one a stage.
+        pools_currents: the stem pools before its neurons, not behind them.
         unread: modules that the file holds and the forward pass never reads, beside each block's norms.
     """
 
     name: str
-    layer: str
-    attention_ones: int
-    mlp_ones: int
-    qkv_bias: bool
-    product: str
-    unread: tuple[str, ...]
+    keys: EncoderKeys
     options: tuple[Option, ...]
+    stages: tuple[str, ...] = ("proj_*", "proj_*1", "proj_*2", "proj_*3")
+    pools: tuple[str, ...] = ("maxpool", "maxpool1", "maxpool2", "maxpool3")
+    pools_currents: bool = False
+    unread: tuple[str, ...] = ()
 
     def matches(self, tensors: Tensors) -> bool:
         """Whether the stem has a position embedding and block 0 has this layout's matrices."""
-        if "patch_embed.rpe_conv.weight" not in tensors:
+        if "patch_embed.rpe_conv.weight" not in tensors or f"{self.module(0, 'conv')}.weight" not in tensors:
             return False
-        q = tensors.get(f"block.0.attn.q_{self.layer}.weight")
-        fc1 = tensors.get(f"block.0.mlp.fc1_{self.layer}.weight")
+        q = tensors.get(f"{self.keys.matrix('block.0.attn', 'q')}.weight")
+        fc1 = tensors.get(f"{self.keys.matrix('block.0.mlp', 'fc1')}.weight")
         if q is None or any(key.endswith("attn.talking_heads.weight") for key in tensors):
             return False
-        return q.ndim == 2 + self.attention_ones and (fc1 is None or fc1.ndim == 2 + self.mlp_ones)
+        return q.ndim == 2 + self.keys.attention_ones and (fc1 is None or fc1.ndim == 2 + self.keys.mlp_ones)
+
+    def module(self, stage: int, part: str) -> str:
+        """Path of the convolution, norm or neuron of a stage."""
+        return f"patch_embed.{self.stages[stage].replace('*', part)}"
 
     def build(self, tensors: Tensors, options: Options) -> Graph:
         """The graph as the framework computes it; raises CheckpointError if tensors and options do not fit."""
         builder = GraphBuilder(tensors)
-        model = _Model(self, options, builder, _block_count(tensors))
-        output = model.readout(model.blocks(model.stem()))
-        builder.ignore([f"block.{i}.norm{j}" for i in range(model.depth) for j in (1, 2)])
+        depth = block_count(tensors, "block")
+        stem = _Stem(self, options, builder)
+        fc1 = f"{self.keys.matrix('block.0.mlp', 'fc1')}.weight"
+        encoder = Encoder(
+            builder=builder,
+            keys=self.keys,
+            tokens=stem.tokens,
+            width=stem.width,
+            hidden=builder.shape(fc1, 2 + self.keys.mlp_ones)[0],
+            heads=options.count("num_heads"),
+            scale=options.number("attn_scale"),
+            lif=lif(options),
+            attention_lif=lif(options, "attn_v_threshold"),
+        )
+        check_heads(encoder.heads, encoder.width)
+        x = stem.build()
+        for i in range(depth):
+            x = encoder.block(f"block.{i}", x)
+        output = mean_head(builder, x)
+        builder.ignore([f"block.{i}.norm{j}" for i in range(depth) for j in (1, 2)])
         builder.ignore(self.unread)
-        return builder.graph(self.name, output, options.count("T"), options.settings + model.sizes())
+        sizes = shape_settings(
+            in_channels=stem.channels,
+            dim=stem.width,
+            depths=depth,
+            mlp_hidden=encoder.hidden,
+            num_classes=builder.shape("head.weight", 2)[0],
+        )
+        return builder.graph(self.name, output, options.count("T"), options.settings + sizes)
 
 
-class _Model:
-    """One model: its sizes, and the parts of its graph."""
+class _Stem:
+    """The stem of one model: its sizes, and its part of the graph."""
 
-    def __init__(self, layout: Spikformer, options: Options, builder: GraphBuilder, depth: int) -> None:
-        self._layout = layout
-        self._builder = builder
-        self.depth = depth
+    def __init__(self, layout: Spikformer, options: Options, builder: GraphBuilder) -> None:
+        self._layout, self._options, self._builder = layout, options, builder
         self.width = builder.shape("patch_embed.rpe_conv.weight", 4)[0]
-        self.channels = builder.shape("patch_embed.proj_conv.weight", 4)[1]
-        fc1 = f"block.0.mlp.fc1_{layout.layer}.weight"
-        self.hidden = builder.shape(fc1, 2 + layout.mlp_ones)[0]
-        self.classes = builder.shape("head.weight", 2)[0]
-        self.heads = options.count("num_heads")
-        self.image = options.size("img_size")
+        self.channels = builder.shape(f"{layout.module(0, 'conv')}.weight", 4)[1]
+        builder.shape("head.weight", 2)
         self.patch = options.count("patch_size")
-        self.scale = options.number("attn_scale")
-        self.input_range = options.number("input_low"), options.number("input_high")
-        self._check()
-        self.tokens = self.image[0] * self.image[1] // self.patch**2
-        tau, v_reset = options.number("tau"), options.number("v_reset")
-        self.lif = Neuron(tau=tau, threshold=options.number("v_threshold"), v_reset=v_reset)
-        self.attention_lif = Neuron(tau=tau, threshold=options.number("attn_v_threshold"), v_reset=v_reset)
-
-    def _check(self) -> None:
+        height, width = options.size("img_size")
         if self.width % 8:
             raise CheckpointError(f"expected a width divisible by 8, got {self.width}")
-        if self.width % self.heads:
-            raise CheckpointError(
-                f"num_heads {self.heads} does not divide the width {self.width}; "
-                "say how the model was trained: --set num_heads=COUNT"
-            )
         if self.patch not in (1, 2, 4, 8, 16):
             raise CheckpointError(f"expected patch_size to be 1, 2, 4, 8 or 16, got {self.patch}")
-        if self.image[0] % self.patch or self.image[1] % self.patch:
-            raise CheckpointError(f"patch_size {self.patch} does not divide img_size {self.image}")
-        low, high = self.input_range
-        if low > high:
-            raise CheckpointError(f"expected input_low <= input_high, got {low} and {high}")
+        if height % self.patch or width % self.patch:
+            raise CheckpointError(f"patch_size {self.patch} does not divide img_size {(height, width)}")
+        self.tokens = height * width // self.patch**2
 
-    def sizes(self) -> tuple[Setting, ...]:
-        """What the shapes of the tensors tell."""
-        found = {
-            "in_channels": self.channels,
-            "dim": self.width,
-            "depths": self.depth,
-            "mlp_hidden": self.hidden,
-            "num_classes": self.classes,
-        }
-        return tuple(Setting(name, value, "tensor shapes") for name, value in found.items())
-
-    def stem(self) -> str:
-        """Image -> tokens (N, D), integers 0..2: four convolutions, the last log2(patch) followed by a pool."""
-        b, at = self._builder, "patch_embed"
-        low, high = self.input_range
-        x = b.add("input", Input(shape=(self.channels, *self.image), low=low, high=high))
+    def build(self) -> str:
+        """Image -> tokens (N, D), integers 0..2: four convolutions, the last log2(patch) with a pool."""
+        b, neuron = self._builder, lif(self._options)
+        x = image_input(b, self._options, self.channels)
         channels = self.channels
         pooled_from = STAGES - (self.patch.bit_length() - 1)
         for stage in range(STAGES):
-            i = str(stage or "")
+            names = [self._layout.module(stage, part) for part in ("conv", "bn", "lif")]
+            pool = f"patch_embed.{self._layout.pools[stage]}"
             width = self.width >> (STAGES - 1 - stage)
-            names = (f"{at}.proj_conv{i}", f"{at}.proj_bn{i}", f"{at}.proj_lif{i}")
-            x = b.conv_bn_lif(names, x, (width, channels, 3, 3), self.lif)
-            if stage >= pooled_from:
-                x = b.add(f"{at}.maxpool{i}", MaxPool(kernel=(3, 3), stride=(2, 2), padding=(1, 1)), x)
+            x = b.conv(names[0], x, (width, channels, 3, 3), bias=False, padding=1)
+            x = b.batch_norm(names[1], x, width, axis=0)
+            pools, first = stage >= pooled_from, self._layout.pools_currents
+            x = self._pool(pool, x) if pools and first else x
+            x = b.add(names[2], neuron, x)
+            x = self._pool(pool, x) if pools and not first else x
             channels = width
-        names = (f"{at}.rpe_conv", f"{at}.rpe_bn", f"{at}.rpe_lif")
-        position = b.conv_bn_lif(names, x, (self.width, self.width, 3, 3), self.lif)
-        x = b.residual(f"{at}.rpe_add", position, x)
-        return b.tokens(at, x, self.width, self.tokens)
+        at = "patch_embed"
+        names_of_rpe = (f"{at}.rpe_conv", f"{at}.rpe_bn", f"{at}.rpe_lif")
+        position = b.conv_bn_lif(names_of_rpe, x, (self.width, self.width, 3, 3), neuron)
+        return b.tokens(at, b.residual(f"{at}.rpe_add", position, x), self.width, self.tokens)
 
-    def blocks(self, x: str) -> str:
-        """Tokens through every block."""
-        b = self._builder
-        for i in range(self.depth):
-            x = b.residual(f"block.{i}.attn_add", x, self._attention(f"block.{i}.attn", x))
-            x = b.residual(f"block.{i}.mlp_add", x, self._mlp(f"block.{i}.mlp", x))
-        return x
-
-    def _matrix(self, at: str, stem: str, x: str, weight: tuple[int, int], *, bias: bool, ones: int) -> str:
-        names = (f"{at}.{stem}_{self._layout.layer}", f"{at}.{stem}_bn", f"{at}.{stem}_lif")
-        return self._builder.linear_bn_lif(names, x, weight, self.lif, bias=bias, ones=ones)
-
-    def _attention(self, at: str, x: str) -> str:
-        b, layout, square = self._builder, self._layout, (self.width, self.width)
-        ones = layout.attention_ones
-        spikes = [self._matrix(at, s, x, square, bias=layout.qkv_bias, ones=ones) for s in "qkv"]
-        q, k, v = (
-            b.heads(f"{at}.{s}", y, self.tokens, self.width, self.heads) for s, y in zip("qkv", spikes, strict=True)
-        )
-        y = b.attention(at, (q, k, v), self.scale, layout.product)
-        y = b.merge_heads(at, y, self.tokens, self.width)
-        y = b.add(f"{at}.attn_lif", self.attention_lif, y)
-        return self._matrix(at, "proj", y, square, bias=True, ones=ones)
-
-    def _mlp(self, at: str, x: str) -> str:
-        ones = self._layout.mlp_ones
-        y = self._matrix(at, "fc1", x, (self.hidden, self.width), bias=True, ones=ones)
-        return self._matrix(at, "fc2", y, (self.width, self.hidden), bias=True, ones=ones)
-
-    def readout(self, x: str) -> str:
-        """Mean over tokens, mean over steps, linear head."""
-        b = self._builder
-        x = b.add("token_mean", Mean(axes=(0,)), x)
-        x = b.add("time_mean", TimeMean(), x)
-        weight = b.take("head.weight", (self.classes, self.width))
-        return b.add("head", Linear(weight=weight, bias=b.take("head.bias", (self.classes,))), x)
-
-
-def _block_count(tensors: Tensors) -> int:
-    indices = {key.split(".")[1] for key in tensors if key.startswith("block.")}
-    return 1 + max((int(index) for index in indices if index.isdecimal()), default=0)
+    def _pool(self, name: str, x: str) -> str:
+        return self._builder.add(name, MaxPool(kernel=(3, 3), stride=(2, 2), padding=(1, 1)), x)
 
 
 def _options(*, steps: int, heads: int, image: int, patch: int, scale: float) -> tuple[Option, ...]:
     return (
-        Option(name="T", kind="count", default=steps, spellings=("time_step", "timesteps"), meaning="time steps"),
-        Option(name="num_heads", kind="count", default=heads, spellings=("heads",), meaning="attention heads"),
-        Option(name="img_size", kind="size", default=(image, image), meaning="height and width of the input"),
-        Option(name="patch_size", kind="count", default=patch, meaning="2^k: pools after the last k stem stages"),
+        *image_options(steps=steps, image=image),
+        heads_option(heads),
+        Option(name="patch_size", kind="count", default=patch, meaning="2^k: pools in the last k stem stages"),
         Option(name="attn_scale", kind="number", default=scale, meaning="factor of the attention product"),
-        Option(name="tau", kind="number", default=2.0, meaning="membrane time constant of every LIF, in steps"),
-        Option(name="v_threshold", kind="number", default=1.0, meaning="threshold of every LIF but attn_lif"),
-        Option(name="attn_v_threshold", kind="number", default=0.5, meaning="threshold of attn_lif"),
-        Option(name="v_reset", kind="number", default=0.0, meaning="membrane after a spike"),
-        Option(name="input_low", kind="number", default=-inf, spellings=("input.low",), meaning="smallest input"),
-        Option(name="input_high", kind="number", default=inf, spellings=("input.high",), meaning="largest input"),
+        *lif_options(attention="attn_lif"),
     )
 
 
+_CIFAR_KEYS = EncoderKeys(layer="linear", attention_ones=0, mlp_ones=0, qkv_bias=True, product="(qk)sv")
+
 SPIKFORMER_CIFAR = Spikformer(
     name="spikformer-cifar",
-    layer="linear",
-    attention_ones=0,
-    mlp_ones=0,
-    qkv_bias=True,
-    product="(qk)sv",
-    unread=(),
+    keys=_CIFAR_KEYS,
     options=_options(steps=4, heads=12, image=32, patch=4, scale=0.125),
+)
+SPIKFORMER_CML = Spikformer(
+    name="spikformer-cml",
+    keys=_CIFAR_KEYS,
+    options=_options(steps=4, heads=12, image=32, patch=4, scale=0.125),
+    stages=("block1_*", "block2_*", "block3_*", "block4_*"),
+    pools=("block1_mp", "block2_mp", "block3_mp", "block4_mp"),
+    pools_currents=True,
 )
 SPIKFORMER_IMAGENET = Spikformer(
     name="spikformer-imagenet",
-    layer="conv",
-    attention_ones=1,
-    mlp_ones=2,
-    qkv_bias=False,
-    product="q(kv)s",
-    unread=(),
+    keys=EncoderKeys(layer="conv", attention_ones=1, mlp_ones=2, qkv_bias=False, product="q(kv)s"),
     options=_options(steps=4, heads=8, image=224, patch=16, scale=0.125),
 )
 SPIKFORMER_DVS = Spikformer(
     name="spikformer-dvs",
-    layer="conv",
-    attention_ones=1,
-    mlp_ones=1,
-    qkv_bias=False,
-    product="(qk)vs",
-    unread=("pos_embed", "norm"),
+    keys=EncoderKeys(layer="conv", attention_ones=1, mlp_ones=1, qkv_bias=False, product="(qk)vs"),
     options=_options(steps=16, heads=16, image=128, patch=16, scale=0.25),
+    unread=("pos_embed", "norm"),
 )

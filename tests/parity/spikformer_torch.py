@@ -105,30 +105,38 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    def __init__(self, channels, dim, pools):
+    def __init__(self, channels, dim, pools, cml=False):
         super().__init__()
-        self.pools = pools
-        for i, name in enumerate(("", "1", "2", "3")):
+        self.pools, self.cml = pools, cml
+        self.stages = ["block1_*", "block2_*", "block3_*", "block4_*"] if cml else [f"proj_*{i}" for i in ("", 1, 2, 3)]
+        for i, name in enumerate(self.stages):
             width = dim >> (3 - i)
-            setattr(self, f"proj_conv{name}", nn.Conv2d(channels, width, 3, padding=1, bias=False))
-            setattr(self, f"proj_bn{name}", nn.BatchNorm2d(width))
-            setattr(self, f"proj_lif{name}", LIF())
+            setattr(self, name.replace("*", "conv"), nn.Conv2d(channels, width, 3, padding=1, bias=False))
+            setattr(self, name.replace("*", "bn"), nn.BatchNorm2d(width))
+            setattr(self, name.replace("*", "lif"), LIF())
             channels = width
         self.rpe_conv = nn.Conv2d(dim, dim, 3, padding=1, bias=False)
         self.rpe_bn = nn.BatchNorm2d(dim)
         self.rpe_lif = LIF()
 
     def forward(self, x):
-        for i, name in enumerate(("", "1", "2", "3")):
-            conv, norm = getattr(self, f"proj_conv{name}"), getattr(self, f"proj_bn{name}")
-            x = getattr(self, f"proj_lif{name}")(over_steps(norm, over_steps(conv, x)))
-            if i >= 4 - self.pools:
-                x = over_steps(lambda y: nn.functional.max_pool2d(y, 3, 2, 1), x)
+        for i, name in enumerate(self.stages):
+            conv, norm, lif = (getattr(self, name.replace("*", part)) for part in ("conv", "bn", "lif"))
+            x = over_steps(norm, over_steps(conv, x))
+            pools = i >= 4 - self.pools
+            x = self._pool(x) if pools and self.cml else x
+            x = lif(x)
+            x = self._pool(x) if pools and not self.cml else x
         x = x + self.rpe_lif(over_steps(self.rpe_bn, over_steps(self.rpe_conv, x)))
         return x.flatten(3).transpose(2, 3)
 
+    @staticmethod
+    def _pool(x):
+        return over_steps(lambda y: nn.functional.max_pool2d(y, 3, 2, 1), x)
+
 
 LAYOUTS = {
+    "spikformer-cml": {"layer": "linear", "attention": "linear", "mlp": "linear", "scale": 0.125, "pools": 2},
     "spikformer-cifar": {"layer": "linear", "attention": "linear", "mlp": "linear", "scale": 0.125, "pools": 2},
     "spikformer-imagenet": {"layer": "conv", "attention": "conv1d", "mlp": "conv2d", "scale": 0.125, "pools": 4},
     "spikformer-dvs": {"layer": "conv", "attention": "conv1d", "mlp": "conv1d", "scale": 0.25, "pools": 4},
@@ -142,7 +150,7 @@ class Spikformer(nn.Module):
         super().__init__()
         details = LAYOUTS[layout]
         self.steps = steps
-        self.patch_embed = Stem(channels, dim, details["pools"])
+        self.patch_embed = Stem(channels, dim, details["pools"], cml=layout == "spikformer-cml")
         self.block = nn.ModuleList(Block(dim, heads, 4 * dim, details) for _ in range(depth))
         self.head = nn.Linear(dim, classes)
         if layout == "spikformer-dvs":

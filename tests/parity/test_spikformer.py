@@ -19,6 +19,7 @@ CASES = {
         (1, 16, 16),
         {"T": 3, "num_heads": 4, "img_size": 16, "patch_size": 4},
     ),
+    "cml": ("spikformer-cml", {"steps": 4}, (3, 16, 16), {"time_step": 4, "num_heads": 4, "img_size": 16}),
     "imagenet": ("spikformer-imagenet", {"steps": 4, "heads": 2}, (3, 48, 48), {"img_size": 48}),
     "dvs": ("spikformer-dvs", {"steps": 5, "channels": 2, "heads": 2, "tokens": 9}, (2, 48, 48), {"T": 5}),
 }

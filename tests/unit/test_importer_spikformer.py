@@ -209,7 +209,7 @@ class TestFaults:
 
     def test_unknown_settings_are_refused_with_a_guess(self):
         self.fails(
-            "^unknown setting 'num_head'; this model knows T, num_heads, img_size, .*; did you mean 'num_heads'",
+            "^unknown setting 'num_head'; this model knows T, img_size, .*num_heads, .*; did you mean 'num_heads'",
             settings={"num_head": "4"},
         )
 
