@@ -1,4 +1,4 @@
-"""The packet network as plain as possible: every cycle, every output looks at every input. And loads by walking paths."""
+"""The packet network as plain as possible: every cycle, every output looks at every input. And paths, by walking."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ def walk(mesh: Mesh, source: int, target: int) -> list[tuple[int, int]]:
     at = source
     while at != target:
         x, y, tx, ty = at % mesh.width, at // mesh.width, target % mesh.width, target // mesh.width
-        if x != tx:
-            to = at + (1 if tx > x else -1)
-        else:
-            to = at + (mesh.width if ty > y else -mesh.width)
+        step_x, step_y = (1 if tx > x else -1), (mesh.width if ty > y else -mesh.width)
+        to = at + (step_x if x != tx else step_y)
         path.append((at, to))
         at = to
     return path
@@ -94,9 +92,7 @@ class OracleNetwork:
         self.returning: list[tuple[int, Output]] = []
         self.feeds: dict[int, Output] = {}
         for router in range(mesh.n_routers):
-            self.inputs[router] = [None] * 4 + [
-                Buffer(timing.inject_interval, 1) for _ in range(mesh.cores_per_router)
-            ]
+            self.inputs[router] = [None] * 4 + [Buffer(timing.inject_interval, 1) for _ in range(mesh.cores_per_router)]
         for at in range(mesh.n_routers):
             for port, (dx, dy) in enumerate(STEPS.values()):
                 x, y = at % mesh.width + dx, at // mesh.width + dy
@@ -112,9 +108,7 @@ class OracleNetwork:
                     service=timing.chip_service if chip else timing.link_service,
                     credits=timing.chip_buffer_packets if chip else timing.buffer_packets,
                 )
-                buffer = Buffer(
-                    timing.input_interval, timing.chip_credit_latency if chip else timing.credit_latency
-                )
+                buffer = Buffer(timing.input_interval, timing.chip_credit_latency if chip else timing.credit_latency)
                 self.inputs[to][port] = buffer
                 self.feeds[id(buffer)] = output
                 self.outputs.append(output)
@@ -168,9 +162,7 @@ class OracleNetwork:
                 assert packet.target == output.to[1]
                 delivered.append((packet.number, packet.ready))
             else:
-                port = [
-                    p for p, b in enumerate(self.inputs[output.to[1]]) if b and self.feeds.get(id(b)) is output
-                ]
+                port = [p for p, b in enumerate(self.inputs[output.to[1]]) if b and self.feeds.get(id(b)) is output]
                 self.inputs[output.to[1]][port[0]].packets.append(packet)
         return delivered
 

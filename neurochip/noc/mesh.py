@@ -61,7 +61,8 @@ class Mesh:
                 raise ChipError(f"mesh: {name} must be at least 1, not {getattr(self, name)}")
         if self.cores_per_router > 60:
             raise ChipError(
-                f"mesh: at most 60 cores can share a router, not {self.cores_per_router}; use more routers with fewer cores each"
+                f"mesh: at most 60 cores can share a router, not {self.cores_per_router}; "
+                f"use more routers with fewer cores each"
             )
 
     @property
@@ -102,15 +103,16 @@ class Mesh:
 
     def hops(self, source: Int64Array, target: Int64Array) -> Int64Array:
         """Links on the path between routers ``source`` and ``target`` (ids, any broadcastable shapes)."""
-        return np.abs(source % self.width - target % self.width) + np.abs(
-            source // self.width - target // self.width
-        )
+        hops_x = np.abs(source % self.width - target % self.width)
+        hops: Int64Array = hops_x + np.abs(source // self.width - target // self.width)
+        return hops
 
     def crossings(self, source: Int64Array, target: Int64Array) -> Int64Array:
         """Chip borders on the path between routers ``source`` and ``target`` (ids, any broadcastable shapes)."""
         chips_x = source % self.width // self.columns - target % self.width // self.columns
         chips_y = source // self.width // self.rows - target // self.width // self.rows
-        return np.abs(chips_x) + np.abs(chips_y)
+        borders: Int64Array = np.abs(chips_x) + np.abs(chips_y)
+        return borders
 
     def links_of(self, source_xy: tuple[int, int], target_xy: tuple[int, int]) -> Int64Array:
         """The link ids of the XY path between two routers, in travel order; int64, (hops,)."""

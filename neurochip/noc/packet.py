@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from neurochip.errors import SimulationError
 from neurochip.noc.kernels import packet as kernel
+from neurochip.noc.kernels.records import CHANNEL, FLOW, SLOT, TOTALS, Int32Array, Records, State
 from neurochip.noc.mesh import EAST, NORTH, SOUTH, WEST, Int64Array, Mesh
 from neurochip.noc.timing import Timing
 
@@ -21,7 +22,7 @@ class Injections:
     """What the cores send in one tick: flow f is ``count[f]`` packets from core ``source[f]`` to core ``target[f]``,
     injected at cycles ``first[f] + k * spacing[f]``.
 
-    Every core has a source queue without limit, ordered by injection time, then by flow. All arrays are int64, (n_flows,).
+    Every core has a source queue without limit, ordered by injection time, then by flow. All arrays: int64, (n_flows,).
     """
 
     source: Int64Array
@@ -112,8 +113,8 @@ def simulate_tick(
         why = "no packet can move any more" if outcome == kernel.STUCK else f"cycle {last_cycle} has passed"
         full = int((state.channels["count"][: mesh.n_links] > 0).sum())
         raise SimulationError(
-            f"network: {why}, but {left} of {total} packets are not delivered; packets wait in the buffers of {full} of "
-            f"{mesh.n_links} links; allow more cycles, or report a bug if none can move"
+            f"network: {why}, but {left} of {total} packets are not delivered; packets wait in the buffers of {full} "
+            f"of {mesh.n_links} links; allow more cycles, or report a bug if none can move"
         )
     _verify_conservation(mesh, injections, state)
     return _result(mesh, state)
@@ -127,24 +128,25 @@ def _check(mesh: Mesh, injections: Injections) -> None:
     if wrong.any():
         f = int(wrong.argmax())
         raise SimulationError(
-            f"network flow {f}: {i.count[f]} packets from core {i.source[f]} to {i.target[f]}, first at cycle {i.first[f]} "
-            f"and then every {i.spacing[f]}; cores are 0..{mesh.n_cores - 1}, counts 0..2**32 - 1, times at least 0"
+            f"network flow {f}: {i.count[f]} packets from core {i.source[f]} to {i.target[f]}, first at cycle "
+            f"{i.first[f]} and then every {i.spacing[f]}; cores are 0..{mesh.n_cores - 1}, counts 0..2**32 - 1, "
+            f"times at least 0"
         )
     if mesh.width > 1 << 15 or mesh.height > 1 << 15:
         raise SimulationError(f"network: {mesh.width} x {mesh.height} routers; packet mode takes up to 2**15 a side")
 
 
-def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) -> kernel.State:
+def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) -> State:
     """A network at rest with all packets of ``injections``, valid for ``mesh``, in their source queues."""
     channels, ports = _network(mesh, timing)
-    totals = np.zeros(1, kernel.TOTALS)
+    totals = np.zeros(1, TOTALS)
     totals["min"], totals["inject"], totals["eject"] = kernel.NEVER, timing.inject_latency, timing.eject_latency
     longest = max(int(channels[delay].max()) for delay in ("latency", "service", "interval", "credit"))
     wheel = np.full((max(16, 1 << (longest // 64 + 1).bit_length()), 65), -1, np.int64)
     wheel[:, 0] = 0
-    state = kernel.State(
+    state = State(
         channels=channels,
-        slots=_aligned(int(channels["end"][-1]), kernel.SLOT),
+        slots=_aligned(int(channels["end"][-1]), SLOT),
         flows=_flows(mesh, injections),
         heap=np.zeros(len(injections.count), np.int32),
         ports=ports,
@@ -157,14 +159,14 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     return state
 
 
-def _aligned(size: int, dtype: np.dtype[np.void]) -> kernel.Records:
+def _aligned(size: int, dtype: np.dtype[np.void]) -> Records:
     """Zeroed records that start on a cache line."""
     raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-def _flows(mesh: Mesh, injections: Injections) -> kernel.Records:
+def _flows(mesh: Mesh, injections: Injections) -> Records:
     """The flows with their XY routes: along x, then along y, then into the core."""
     leaving = _leaving(mesh)
     source, target = mesh.router_of(injections.source), mesh.router_of(injections.target)
@@ -174,7 +176,7 @@ def _flows(mesh: Mesh, injections: Injections) -> kernel.Records:
     along_y = leaving[corner, np.where(target > corner, SOUTH, NORTH)]
     exit_ = mesh.n_links + injections.target
 
-    flows = np.zeros(len(injections.count), kernel.FLOW)
+    flows = np.zeros(len(injections.count), FLOW)
     flows["next_time"], flows["spacing"] = injections.first, injections.spacing
     flows["count"] = injections.count
     flows["first_packet"] = np.cumsum(injections.count) - injections.count
@@ -187,7 +189,7 @@ def _flows(mesh: Mesh, injections: Injections) -> kernel.Records:
     return flows
 
 
-def _leaving(mesh: Mesh) -> kernel.Int32Array:
+def _leaving(mesh: Mesh) -> Int32Array:
     """The link that leaves each router in each direction, int32, (n_routers, 4), -1 at the rim."""
     ends = mesh.link_ends()
     leaving = np.full((mesh.n_routers, 4), -1, np.int32)
@@ -195,13 +197,13 @@ def _leaving(mesh: Mesh) -> kernel.Int32Array:
     return leaving
 
 
-def _network(mesh: Mesh, timing: Timing) -> tuple[kernel.Records, kernel.Int32Array]:
+def _network(mesh: Mesh, timing: Timing) -> tuple[Records, Int32Array]:
     """The idle channels of a mesh, and the channel at each port of its routers, -1 if none."""
     ends, times = mesh.link_ends(), timing.links(mesh)
     cores = np.arange(mesh.n_cores)
     local = mesh.router_of(cores)
 
-    channels = _aligned(mesh.n_links + mesh.n_cores, kernel.CHANNEL)
+    channels = _aligned(mesh.n_links + mesh.n_cores, CHANNEL)
     links, ports = channels[: mesh.n_links], channels[mesh.n_links :]
     links["latency"], links["service"], links["credit"] = times.latency, times.service, times.credit
     links["interval"], ports["interval"] = timing.input_interval, timing.inject_interval
@@ -218,7 +220,7 @@ def _network(mesh: Mesh, timing: Timing) -> tuple[kernel.Records, kernel.Int32Ar
     return channels, arriving
 
 
-def _verify_conservation(mesh: Mesh, injections: Injections, state: kernel.State) -> None:
+def _verify_conservation(mesh: Mesh, injections: Injections, state: State) -> None:
     """Every flow complete, and every core's port passed what was addressed to it, no more and no less."""
     delivered = state.channels["passed"][mesh.n_links :]
     expected = np.zeros(mesh.n_cores, np.int64)
@@ -232,7 +234,7 @@ def _verify_conservation(mesh: Mesh, injections: Injections, state: kernel.State
         )
 
 
-def _result(mesh: Mesh, state: kernel.State) -> PacketResult:
+def _result(mesh: Mesh, state: State) -> PacketResult:
     delivered, summed, shortest, longest, last, *_ = (int(total) for total in state.totals[0])
     link_packets = state.channels["passed"][: mesh.n_links].copy()
     flows = state.flows

@@ -46,7 +46,7 @@ class Timing:
             link included.
 
     Raises:
-        ChipError: if a field is not positive (``chip_latency`` and those of local ports may be zero) or beyond 2**22 cycles.
+        ChipError: if a field is not positive (``chip_latency`` and those of local ports may be zero) or beyond 2**22.
     """
 
     cycle_ns: float = 1.0
@@ -164,7 +164,8 @@ class Timing:
         source, target = mesh.router_of(source_core), mesh.router_of(target_core)
         hops_x = np.abs(along_x[source % mesh.width] - along_x[target % mesh.width])
         hops_y = np.abs(along_y[source // mesh.width] - along_y[target // mesh.width])
-        return self.inject_latency + hops_x + hops_y + self.eject_latency
+        latency: Int64Array = self.inject_latency + hops_x + hops_y + self.eject_latency
+        return latency
 
 
 def _common_cycle_ns(figures: list[float]) -> float:

@@ -1,0 +1,110 @@
+"""The memory layout of the packet network model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64Array = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+Records = NDArray[np.void]
+
+# Arrays of records keep what is used together in one cache line, and spare Numba the reference counts of many arrays.
+CHANNEL = np.dtype(
+    [
+        # the link, one cache line
+        ("bids", "i8"),  # a bit for each router port that bids
+        ("retry_time", "i8"),
+        ("free_at", "i8"),  # when it may pass the next packet
+        ("passed", "i8"),  # packets so far
+        ("retry_next", "i4"),  # the event after event 2 c + 1 in its list
+        ("origin", "i4"),  # the router it leaves
+        ("latency", "i4"),
+        ("service", "i4"),
+        ("state", "i2"),
+        ("turn", "i2"),  # the port that is next in turn
+        # the buffer: a ring of slots first..end - 1
+        ("tail", "i4"),
+        ("count", "i4"),
+        ("most", "i4"),
+        ("head", "i4"),
+        ("first", "i4"),
+        ("end", "i4"),
+        ("wanted", "i4"),  # the channel its head bids for
+        ("next_bid", "i8"),  # it gives up its next packet no sooner
+        ("bid_next", "i4"),  # the event after event 2 c in its list
+        ("port", "i4"),  # the port by which it enters its router
+        ("onward", "i4"),  # straight on from here, channel ids grow by this
+        ("interval", "i4"),
+        ("credit", "i4"),
+        # a core's source queue: where its heap of flows starts, and flows in it
+        ("queue", "i4"),
+        ("queued", "i4"),
+        ("unused", "i8"),  # fills the second cache line
+    ],
+    align=True,
+)
+
+SLOT = np.dtype(
+    [
+        ("time", "i8"),  # of a packet: when it may bid; of an empty slot: when it may be won again
+        ("born", "i8"),  # injection time
+        ("flow", "i4"),
+        ("k", "u4"),  # number of the packet in its flow
+        ("turn", "i4"),  # the channel to take after going straight
+        ("straight", "i2"),  # hops to go before turning
+        ("then", "i2"),  # hops to go straight after turning
+    ],
+    align=True,
+)
+
+FLOW = np.dtype(
+    [
+        ("next_time", "i8"),
+        ("spacing", "i8"),
+        ("count", "i8"),
+        ("sent", "i8"),
+        ("start", "i4"),  # the route: first channel, then as in SLOT, then the target's local channel
+        ("turn", "i4"),
+        ("straight", "i2"),
+        ("then", "i2"),
+        ("exit", "i4"),
+        ("first_packet", "i8"),
+        ("delivered", "i8"),
+        ("latency_sum", "i8"),
+        ("latency_max", "i8"),
+    ],
+    align=True,
+)
+
+TOTALS = np.dtype([(name, "i8") for name in ("delivered", "sum", "min", "max", "last", "inject", "eject")])
+
+
+class State(NamedTuple):
+    """A whole network in motion.
+
+    Attributes:
+        channels: CHANNEL records, (n_links + n_cores,).
+        slots: SLOT records, all buffers one after the other.
+        flows: FLOW records, (n_flows,).
+        heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
+        ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
+            Ports 0 to 3 take the links that go east, west, south and north.
+        wheel: int64, (blocks, 65): a power of two of blocks, with more lists than any delay has cycles. Columns 1 to 64
+            are the first event of each list, or -1.
+        totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
+        bins: int64, histogram of latencies.
+        delivered_at: int64, (n_packets,), or empty.
+    """
+
+    channels: Records
+    slots: Records
+    flows: Records
+    heap: Int32Array
+    ports: Int32Array
+    wheel: Int64Array
+    totals: Records
+    bins: Int64Array
+    delivered_at: Int64Array
