@@ -8,28 +8,47 @@ import numpy as np
 
 from compiler.ir.graph import Graph, Node, Setting
 from compiler.ir.ops import (
+    Accumulate,
     Add,
+    Affine,
     AndNot,
     Attention,
     AvgPool,
     BatchNorm,
+    Concat,
     Conv2d,
+    Delay,
+    Embedding,
+    Gelu,
+    Increment,
     Input,
+    IntegerNeuron,
+    LayerNorm,
     Linear,
     MatMul,
     MaxPool,
     Mean,
     Mul,
+    MultiThresholdNeuron,
     Neuron,
+    Onset,
     QuantiseInput,
     Readout,
+    Relu,
     Requantise,
     Reshape,
     Scale,
+    Sigmoid,
+    Silu,
+    Slice,
+    Softmax,
     Sum,
     SumPool,
+    Tanh,
+    TernaryNeuron,
     TimeMean,
     Transpose,
+    Wkv,
 )
 from compiler.ir.types import TensorType
 from compiler.ir.verify import verify
@@ -74,11 +93,11 @@ class _Growth:
     def grow(self, name, x):
         candidates = [self.elementwise, self.layout]
         if x.timed:
-            candidates += [self.neuron, self.readout]
+            candidates += [self.neuron, self.readout, self.history]
         if len(x.shape) == 3:
             candidates += [self.window, self.window]
         if len(x.shape) >= 1:
-            candidates += [self.matrix, self.reduce]
+            candidates += [self.matrix, self.reduce, self.function, self.parts]
         if len(x.shape) >= 2:
             candidates.append(self.product)
         op, *inputs = candidates[self.rng.integers(len(candidates))](name, x)
@@ -109,12 +128,60 @@ class _Growth:
             return (Add() if self.rng.random() < 0.7 or x.high > 1e6 else Mul()), name, name
         return Scale(factor=float(self.rng.choice([0.125, 3.0, -2.0, 0.1]))), name
 
+    def function(self, name, x):
+        """What artificial networks have."""
+        if x.is_counts and x.high < 100:
+            return Embedding(weight=self.weights(int(x.high) + 1, 3)), name
+        width = x.shape[-1:]
+        if self.rng.random() < 0.3:
+            return LayerNorm(gamma=self.rng.normal(size=width), beta=self.rng.normal(size=width), eps=0.01), name
+        if self.rng.random() < 0.3:
+            gain = self.rng.normal(size=width).astype(np.float32) if self.rng.random() < 0.7 else None
+            shape = (1,) * (len(x.shape) - 1)
+            return Affine(gain=None if gain is None else gain.reshape(*shape, -1), offset=np.ones((*shape, 1))), name
+        functions = (Relu(), Gelu(), Gelu(approximate=True), Sigmoid(), Silu(), Tanh(), Softmax(axis=0))
+        return functions[self.rng.integers(len(functions))], name
+
+    def history(self, name, x):
+        """What depends on earlier steps."""
+        shape = (1,) * len(x.shape)
+        ops = (
+            Accumulate(),
+            Accumulate(mean=True),
+            Increment(),
+            Increment(mean=True),
+            Delay(),
+            Onset(offset=np.full(shape, -2.5)),
+        )
+        if x.shape and max(abs(x.low), abs(x.high)) < 100 and self.rng.random() < 0.5:
+            c = x.shape[-1]
+            return Wkv(decay=self.rng.normal(size=c), first=self.rng.normal(size=c)), name, name
+        return ops[self.rng.integers(len(ops))], name
+
+    def parts(self, name, x):
+        axis = int(self.rng.integers(len(x.shape)))
+        if self.rng.random() < 0.5:
+            start = int(self.rng.integers(x.shape[axis]))
+            return Slice(axis=axis, start=start, stop=x.shape[axis], step=int(self.rng.integers(1, 3))), name
+        row = np.full([1 if i == axis else n for i, n in enumerate(x.shape)], 2, np.int8)
+        return Concat(axis=axis, before=row if self.rng.random() < 0.5 else None, after=row / 4), name, name
+
     def layout(self, name, x):
         if self.rng.random() < 0.5 and x.shape:
             return Transpose(order=tuple(int(a) for a in self.rng.permutation(len(x.shape)))), name
         return Reshape(shape=(x.size, 1) if self.rng.random() < 0.5 else (x.size,)), name
 
     def neuron(self, name, x):
+        if self.rng.random() < 0.3:
+            kinds = (
+                IntegerNeuron(
+                    levels=[None, 4][self.rng.integers(2)], rounding=["even", "up", "down"][self.rng.integers(3)]
+                ),
+                IntegerNeuron(decay=0.5, gain=0.5, quantum=2.0, subtract=2.0, rounding="down"),
+                MultiThresholdNeuron(positive=0.5, negative=float(self.rng.choice([0.25, -0.25, 0])), levels=3),
+                TernaryNeuron(threshold=0.7, low=int(self.rng.integers(-3, 1)), high=2),
+            )
+            return kinds[self.rng.integers(len(kinds))], name
         soft = bool(self.rng.random() < 0.3)
         tau = [None, 1.0, 2.0, 2.5][self.rng.integers(4)]
         return Neuron(

@@ -190,7 +190,7 @@ class Graph:
         return run_graph(self, x, record=record)
 
     def __repr__(self) -> str:
-        neurons = sum(node.op.mnemonic == "neuron" for node in self.nodes)
+        neurons = sum(node.op.is_neuron for node in self.nodes)
         return (
             f"<Graph {self.name!r}: {len(self.nodes)} nodes, {neurons} neuron layers, "
             f"T = {self.timesteps}, outputs {', '.join(self.outputs)}>"

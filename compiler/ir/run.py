@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops.base import Floats
 from compiler.ir.ops.input import Input
-from compiler.ir.ops.neuron import Neuron
 from neurochip.errors import InputError
 
 Record = Literal["counts", "spikes", "values"]
@@ -83,10 +82,10 @@ def _run_block(graph: Graph, fed: dict[str, Floats], record: Record) -> GraphRun
     for node in graph.nodes:
         y = fed[node.name] if isinstance(node.op, Input) else _evaluate(graph, node, alive)
         alive[node.name] = y
-        is_neuron = isinstance(node.op, Neuron)
-        if is_neuron:
-            spikes[node.name] = y.reshape(*y.shape[:2], -1).sum(axis=2).astype(np.int64)
-        if record == "values" or (record == "spikes" and is_neuron):
+        if node.op.is_neuron:
+            counts = node.op.spike_counts(y)
+            spikes[node.name] = counts.reshape(*y.shape[:2], -1).sum(axis=2).astype(np.int64)
+        if record == "values" or (record == "spikes" and node.op.is_neuron):
             values[node.name] = y
         for name in node.inputs:
             readers[name] -= 1

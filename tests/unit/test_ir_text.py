@@ -100,7 +100,7 @@ def test_the_hash_sees_dtype_shape_and_values():
     ("old", "new", "message"),
     [
         ("linear(%x)", "linear(%z)", "line 7, column 34: no earlier node makes 'z'"),
-        ("= linear(", "= dense(", "line 7, column 27: no op is called 'dense'; the ops are add, attention"),
+        ("= linear(", "= dense(", "line 7, column 27: no op is called 'dense'; the ops are .*add, .*attention"),
         ("bias = i32", "bais = i32", "line 7, column 72: linear has no attribute 'bais'; it has weight, bias"),
         ("weight = i8[2, 2] [1, 2, -1, 0], ", "", "line 7, column 27: linear needs the attribute 'weight'"),
         ("[1, 2, -1, 0]", "[1, 2]", r"expected 4 elements for shape \(2, 2\), got 2"),

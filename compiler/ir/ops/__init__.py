@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from compiler.ir.ops.activation import Gelu, Relu, Sigmoid, Silu, Tanh
+from compiler.ir.ops.affine import Affine
 from compiler.ir.ops.attention import Attention, MatMul
 from compiler.ir.ops.base import Floats, Op, Weights
 from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.elementwise import Add, Scale
+from compiler.ir.ops.embedding import Embedding
 from compiler.ir.ops.input import Input
+from compiler.ir.ops.integer_neuron import IntegerNeuron
+from compiler.ir.ops.join import Concat, Slice
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.mask import AndNot, Mul
 from compiler.ir.ops.neuron import Neuron
 from compiler.ir.ops.norm import BatchNorm
+from compiler.ir.ops.normalise import LayerNorm, Softmax
 from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Mean, Sum, TimeMean
+from compiler.ir.ops.running import Accumulate, Delay, Increment, Onset
 from compiler.ir.ops.shape import Reshape, Transpose
+from compiler.ir.ops.threshold_neuron import MultiThresholdNeuron, TernaryNeuron
+from compiler.ir.ops.wkv import Wkv
 
 OPS: tuple[type[Op], ...] = (
     Input,
@@ -40,33 +49,71 @@ OPS: tuple[type[Op], ...] = (
     QuantiseInput,
     Requantise,
     Readout,
+    IntegerNeuron,
+    MultiThresholdNeuron,
+    TernaryNeuron,
+    Affine,
+    Concat,
+    Slice,
+    Accumulate,
+    Increment,
+    Delay,
+    Onset,
+    LayerNorm,
+    Softmax,
+    Relu,
+    Gelu,
+    Sigmoid,
+    Silu,
+    Tanh,
+    Embedding,
+    Wkv,
 )
 
 __all__ = [
     "OPS",
+    "Accumulate",
     "Add",
+    "Affine",
     "AndNot",
     "Attention",
     "AvgPool",
     "BatchNorm",
+    "Concat",
     "Conv2d",
+    "Delay",
+    "Embedding",
     "Floats",
+    "Gelu",
+    "Increment",
     "Input",
+    "IntegerNeuron",
+    "LayerNorm",
     "Linear",
     "MatMul",
     "MaxPool",
     "Mean",
     "Mul",
+    "MultiThresholdNeuron",
     "Neuron",
+    "Onset",
     "Op",
     "QuantiseInput",
     "Readout",
+    "Relu",
     "Requantise",
     "Reshape",
     "Scale",
+    "Sigmoid",
+    "Silu",
+    "Slice",
+    "Softmax",
     "Sum",
     "SumPool",
+    "Tanh",
+    "TernaryNeuron",
     "TimeMean",
     "Transpose",
     "Weights",
+    "Wkv",
 ]

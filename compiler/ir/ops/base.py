@@ -25,10 +25,12 @@ class Op:
     Class attributes:
         mnemonic: the op's word in the text form.
         per_step: ``reference`` must see all T steps, even when its input is the same in each of them.
+        is_neuron: the result is what neurons fire, and ``spike_counts`` says how many spikes that is.
     """
 
     mnemonic: ClassVar[str] = "op"
     per_step: ClassVar[bool] = False
+    is_neuron: ClassVar[bool] = False
 
     def infer(self, *types: TensorType) -> TensorType:
         """The type of the result; raises GraphError naming what was expected and what was found."""
@@ -37,6 +39,10 @@ class Op:
     def reference(self, *xs: Floats) -> Floats:
         """The result in float64; arguments and result have the two leading axes (T, B)."""
         raise NotImplementedError(f"{type(self).__name__}.reference")
+
+    def spike_counts(self, y: Floats) -> Floats:
+        """How many spikes each element of the result ``y`` stands for; of neurons only."""
+        return y
 
     def dense_macs(self, *types: TensorType) -> int:
         """Multiply-accumulates for one image and step if no operand were zero; with padding, without bias."""

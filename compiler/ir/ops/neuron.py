@@ -33,6 +33,7 @@ class Neuron(Op):
 
     mnemonic: ClassVar[str] = "neuron"
     per_step: ClassVar[bool] = True
+    is_neuron: ClassVar[bool] = True
     tau: float | None = 2.0
     decay_input: bool = True
     threshold: float = 1.0
