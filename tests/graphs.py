@@ -38,6 +38,7 @@ from compiler.ir.ops import (
     Requantise,
     Reshape,
     Scale,
+    SerialNeuron,
     Sigmoid,
     Silu,
     Slice,
@@ -184,7 +185,8 @@ class _Growth:
             return kinds[self.rng.integers(len(kinds))], name
         soft = bool(self.rng.random() < 0.3)
         tau = [None, 1.0, 2.0, 2.5][self.rng.integers(4)]
-        return Neuron(
+        kind = SerialNeuron if self.rng.random() < 0.2 else Neuron
+        return kind(
             tau=tau,
             decay_input=bool(self.rng.random() < 0.5),
             threshold=float(self.rng.choice([0.5, 1, 3])),

@@ -8,8 +8,11 @@ from pathlib import Path
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
 from compiler.importers.options import Options, input_range
+from compiler.importers.qkformer import QKFORMER_CIFAR, QKFORMER_DVS, QKFORMER_IMAGENET
 from compiler.importers.sdt_v1 import SDT_V1
 from compiler.importers.sdt_v2 import SDT_V2
+from compiler.importers.sdt_v3 import SDT_V3, SDT_V3_DVS
+from compiler.importers.sdt_v3_large import SDT_V3_LARGE
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.ir.graph import Graph
@@ -23,7 +26,13 @@ FAMILIES: tuple[Family, ...] = (
     SPIKINGFORMER,
     SPIKINGFORMER_CML,
     SDT_V1,
+    QKFORMER_IMAGENET,
+    QKFORMER_CIFAR,
+    QKFORMER_DVS,
     SDT_V2,
+    SDT_V3,
+    SDT_V3_DVS,
+    SDT_V3_LARGE,
 )
 
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]

@@ -45,7 +45,8 @@ class Encoder:
 
     Attributes:
         scale: factor of the attention product.
-        lif, attention_lif: the neurons; ``attention_lif`` is behind the product.
+        lif, attention_lif, projection_lif: the neurons; ``attention_lif`` is behind the product of SSA,
+            ``projection_lif`` behind its projection (None: as everywhere).
         connection: a key of ``CONNECTIONS``.
     """
 
@@ -58,6 +59,7 @@ class Encoder:
     scale: float
     lif: Neuron
     attention_lif: Neuron
+    projection_lif: Neuron | None = None
     connection: str = "ADD"
 
     def block(self, at: str, x: str, *, attention: str = "attn") -> str:
@@ -78,18 +80,21 @@ class Encoder:
         )
         y = b.merge_heads(at, b.attention(at, (q, k, v), self.scale, self.keys.product), self.tokens, self.width)
         y = b.add(f"{at}.attn_lif", self.attention_lif, y)
-        return self.matrix(at, "proj", y, bias=True)
+        return self.matrix(at, "proj", y, bias=True, neuron=self.projection_lif)
 
-    def matrix(self, at: str, stem: str, x: str, *, bias: bool) -> str:
+    def matrix(self, at: str, stem: str, x: str, *, bias: bool, neuron: Neuron | None = None) -> str:
         """A square layer of the attention: linear, batch norm, neuron."""
-        return self._layer(at, stem, x, (self.width, self.width), bias=bias, ones=self.keys.attention_ones)
+        square, ones = (self.width, self.width), self.keys.attention_ones
+        return self._layer(at, stem, x, square, neuron or self.lif, bias=bias, ones=ones)
 
     def mlp(self, at: str, x: str) -> str:
         """Two layers, each with batch norm and neuron."""
         first, second = self.keys.mlp
-        x = self._layer(at, first, x, (self.hidden, self.width), bias=True, ones=self.keys.mlp_ones)
-        return self._layer(at, second, x, (self.width, self.hidden), bias=True, ones=self.keys.mlp_ones)
+        x = self._layer(at, first, x, (self.hidden, self.width), self.lif, bias=True, ones=self.keys.mlp_ones)
+        return self._layer(at, second, x, (self.width, self.hidden), self.lif, bias=True, ones=self.keys.mlp_ones)
 
-    def _layer(self, at: str, stem: str, x: str, weight: tuple[int, int], *, bias: bool, ones: int) -> str:
+    def _layer(
+        self, at: str, stem: str, x: str, weight: tuple[int, int], neuron: Neuron, *, bias: bool, ones: int
+    ) -> str:
         names = (self.keys.matrix(at, stem), f"{at}.{stem}_bn", f"{at}.{stem}_lif")
-        return self.builder.linear_bn_lif(names, x, weight, self.lif, bias=bias, ones=ones)
+        return self.builder.linear_bn_lif(names, x, weight, neuron, bias=bias, ones=ones)

@@ -65,6 +65,8 @@ def run_graph(graph: Graph, x: ArrayLike | Mapping[str, ArrayLike], *, record: R
     batch = next(iter(fed.values())).shape[1]
     largest = max((graph.types[node.name].size for node in graph.nodes), default=1)
     block = max(1, VALUE_BYTES // (8 * graph.timesteps * largest))
+    if any(node.op.whole_batch for node in graph.nodes):
+        block = batch
     parts = []
     for start in range(0, batch, block):
         part = {name: array[:, start : start + block] for name, array in fed.items()}

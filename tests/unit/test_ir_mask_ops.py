@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import AndNot, Input, Mul, Sum
+from compiler.ir.ops import AndNot, Input, Mul, Neuron, SerialNeuron, Sum
 from compiler.ir.text import parse_graph, print_graph
 from compiler.ir.types import TensorType
 from compiler.ir.verify import verify
@@ -83,3 +83,20 @@ def test_the_text_form_holds_masks():
     assert "%count: int{0..4}[1, 6] = sum(%q) {axes = [0], keep = true}" in text
     assert "%masked: int{0..4}[4, 6] = mul(%q, %count)" in text
     assert print_graph(parse_graph(text)) == text
+
+
+def test_serial_neurons_take_the_images_of_a_batch_for_further_steps():
+    x = np.array([[1.0, 1.5], [0.5, 2.0]])[..., None]  # T = 2, B = 2; in order 1, 1.5, 0.5, 2
+    # v: 0.5, 0.5 + 1/2 = 1 fires and resets, 0.25, 0.25 + 1.75/2 = 1.125 fires
+    assert SerialNeuron().reference(x).ravel().tolist() == [0, 1, 0, 1]
+    assert Neuron().reference(x).ravel().tolist() == [0, 0, 0, 1]
+    alone = x[:, :1]
+    np.testing.assert_array_equal(SerialNeuron().reference(alone), Neuron().reference(alone))
+    assert SerialNeuron().infer(TensorType((3,))).is_binary
+
+
+def test_a_batch_with_serial_neurons_is_not_cut(monkeypatch):
+    monkeypatch.setattr("compiler.ir.run.VALUE_BYTES", 1)
+    nodes = (Node("x", Input(shape=(1,))), Node("s", SerialNeuron(), ("x",)))
+    run = verify(Graph("serial", nodes, ("s",), 2)).run(np.array([[[1.0], [1.5]], [[0.5], [2.0]]]))
+    assert run.spikes["s"].tolist() == [[0, 1], [0, 1]]

@@ -22,6 +22,7 @@ from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Mean, Sum, TimeMean
 from compiler.ir.ops.running import Accumulate, Delay, Increment, Onset
+from compiler.ir.ops.serial_neuron import SerialNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.ir.ops.threshold_neuron import MultiThresholdNeuron, TernaryNeuron
 from compiler.ir.ops.wkv import Wkv
@@ -32,6 +33,7 @@ OPS: tuple[type[Op], ...] = (
     Linear,
     BatchNorm,
     Neuron,
+    SerialNeuron,
     MaxPool,
     AvgPool,
     SumPool,
@@ -104,6 +106,7 @@ __all__ = [
     "Requantise",
     "Reshape",
     "Scale",
+    "SerialNeuron",
     "Sigmoid",
     "Silu",
     "Slice",

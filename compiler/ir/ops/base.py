@@ -25,11 +25,13 @@ class Op:
     Class attributes:
         mnemonic: the op's word in the text form.
         per_step: ``reference`` must see all T steps, even when its input is the same in each of them.
+        whole_batch: ``reference`` must see all images at once, because they influence each other.
         is_neuron: the result is what neurons fire, and ``spike_counts`` says how many spikes that is.
     """
 
     mnemonic: ClassVar[str] = "op"
     per_step: ClassVar[bool] = False
+    whole_batch: ClassVar[bool] = False
     is_neuron: ClassVar[bool] = False
 
     def infer(self, *types: TensorType) -> TensorType:
