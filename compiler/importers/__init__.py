@@ -14,6 +14,7 @@ from compiler.importers.sdt_v2 import SDT_V2
 from compiler.importers.sdt_v3 import SDT_V3, SDT_V3_DVS
 from compiler.importers.sdt_v3_large import SDT_V3_LARGE
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
+from compiler.importers.spikformer_v2 import SPIKFORMER_V2
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     SPIKFORMER_IMAGENET,
     SPIKFORMER_DVS,
     SPIKFORMER_CML,
+    SPIKFORMER_V2,
     SPIKINGFORMER,
     SPIKINGFORMER_CML,
     SDT_V1,
