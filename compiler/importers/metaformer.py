@@ -58,11 +58,11 @@ class MetaFormer:
         self._suffix = suffix
         self._tensors = tensors
         self.channels = builder.shape("downsample1_1.encode_conv.weight", 4)[1]
-        stages = ("downsample1_2", "downsample2", "downsample3", "downsample4")
-        self.widths = tuple(builder.shape(f"{stage}.encode_conv.weight", 4)[0] for stage in stages)
-        first = builder.shape("downsample1_1.encode_conv.weight", 4)[0]
-        self.conv_hidden = builder.shape("ConvBlock1_1.0.conv1.weight", 4)[0] // first
-        self.mlp_hidden = builder.shape("block3.0.mlp.fc1_conv.weight", 3)[0] // self.widths[2]
+        self.block_stages = tuple(stage for stage in BLOCK_STAGES if self.count(stage[1]))
+        stages = ["downsample1_1", "downsample1_2", "downsample2", *(down for down, _, _ in self.block_stages)]
+        self.first, *widths = (builder.shape(f"{stage}.encode_conv.weight", 4)[0] for stage in stages)
+        self.widths = tuple(widths)
+        self.mlp_ratio = builder.shape("block3.0.mlp.fc1_conv.weight", 3)[0] // self.widths[2]
         self.classes = builder.shape("head.weight", 2)[0]
         self.heads = options.count("num_heads")
         self.image = options.size("img_size")
@@ -83,16 +83,17 @@ class MetaFormer:
         found = {
             "in_channels": self.channels,
             "embed_dim": self.widths,
-            "depths": tuple(self.count(name) for _, name, _ in BLOCK_STAGES),
-            "mlp_ratio": self.mlp_hidden,
+            "depths": tuple(self.count(name) for _, name, _ in self.block_stages),
+            "mlp_ratio": self.mlp_ratio,
             "num_classes": self.classes,
         }
         return tuple(Setting(name, value, "tensor shapes") for name, value in found.items())
 
     def count(self, name: str) -> int:
-        """How many blocks the list ``name`` has."""
+        """How many blocks the list ``name`` has, at least 1 unless it is the last stage."""
         indices = {key.split(".")[1] for key in self._tensors if key.startswith(f"{name}.")}
-        return 1 + max((int(index) for index in indices if index.isdecimal()), default=0)
+        found = max((int(index) for index in indices if index.isdecimal()), default=-1) + 1
+        return found if name == "block4" else max(found, 1)
 
     def features(
         self, conv_block: Callable[[str, str, int], str], block: Callable[[str, str, int, tuple[int, int]], str]
@@ -104,14 +105,13 @@ class MetaFormer:
         """
         b = self._builder
         x, channels, grid = b.add("input", self.input), self.channels, self.image
-        first = self.widths[0] // 2
-        for (down, blocks), width in zip(CONV_STAGES, (first, *self.widths[:2]), strict=True):
+        for (down, blocks), width in zip(CONV_STAGES, (self.first, *self.widths[:2]), strict=True):
             x = self._downsample(down, x, (width, channels), 7 if down == "downsample1_1" else 3, 2)
             channels, grid = width, ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
             for name in (blocks, "ConvBlock2_2") if blocks == "ConvBlock2_1" else (blocks,):
                 for i in range(self.count(name)):
                     x = conv_block(f"{name}.{i}", x, width)
-        for (down, name, stride), width in zip(BLOCK_STAGES, self.widths[2:], strict=True):
+        for (down, name, stride), width in zip(self.block_stages, self.widths[2:], strict=True):
             x = self._downsample(down, x, (width, channels), 3, stride)
             channels, grid = width, ((grid[0] + stride - 1) // stride, (grid[1] + stride - 1) // stride)
             for i in range(self.count(name)):
@@ -127,7 +127,8 @@ class MetaFormer:
 
     def channel_conv(self, at: str, x: str, width: int) -> str:
         """x + the two 3x3 convolutions of a convolutional block."""
-        b, y, hidden = self._builder, x, self.conv_hidden * width
+        b, y = self._builder, x
+        hidden = width * b.shape("ConvBlock1_1.0.conv1.weight", 4)[0] // self.first
         for i, weight in (("1", (hidden, width, 3, 3)), ("2", (width, hidden, 3, 3))):
             y = self._spike(f"{at}.{self._suffix}{i}", y)
             y = b.conv(f"{at}.conv{i}", y, weight, bias=False, padding=1)
@@ -135,13 +136,13 @@ class MetaFormer:
         return b.residual(f"{at}.conv_add", x, y)
 
     def mlp(self, at: str, x: str, width: int) -> str:
-        """x + the MLP of a transformer block."""
-        b, y, hidden = self._builder, x, self.mlp_hidden * width
+        """The MLP of a transformer block."""
+        b, y, hidden = self._builder, x, self.mlp_ratio * width
         for i, weight in (("1", (hidden, width)), ("2", (width, hidden))):
             y = self._spike(f"{at}.mlp.fc{i}_{self._suffix}", y)
             y = self.pointwise(f"{at}.mlp.fc{i}_conv", y, weight, ones=1, bias=True)
             y = b.batch_norm(f"{at}.mlp.fc{i}_bn", y, weight[0], axis=0)
-        return b.residual(f"{at}.mlp_add", x, y)
+        return y
 
     def pointwise(self, name: str, x: str, weight: tuple[int, int], *, ones: int = 2, bias: bool = False) -> str:
         """Convolution of kernel 1 on (C, H, W), stored with ``ones`` axes of size 1."""
@@ -150,7 +151,7 @@ class MetaFormer:
         return self._builder.add(name, Conv2d(weight=stored, bias=offset), x)
 
     def split_heads(self, name: str, x: str, width: int, grid: tuple[int, int]) -> str:
-        """(C, H, W) -> (heads, H * W, C / heads)."""
+        """(C, H, W) -> (heads, H * W, C / heads), C = ``width``."""
         tokens = grid[0] * grid[1]
         split = self._builder.add(f"{name}_split", Reshape(shape=(self.heads, width // self.heads, tokens)), x)
         return self._builder.add(f"{name}_heads", Transpose(order=(0, 2, 1)), split)
@@ -160,6 +161,6 @@ class MetaFormer:
         side_by_side = self._builder.add(f"{name}.merge", Transpose(order=(0, 2, 1)), x)
         return self._builder.add(f"{name}.merged", Reshape(shape=(width, *grid)), side_by_side)
 
-    def pooled(self, x: str, name: str) -> str:
-        """Mean over positions of the last membrane, then neurons called ``name``: (C,)."""
-        return self._spike(name, self._builder.add("pool", Mean(axes=(1, 2)), x))
+    def mean(self, x: str) -> str:
+        """Mean over positions: (C,)."""
+        return self._builder.add("pool", Mean(axes=(1, 2)), x)

@@ -77,7 +77,7 @@ class _Model:
     def readout(self) -> str:
         """Logits: the head, or the mean of the head and the distilled head, on the last spikes, averaged over T."""
         b = self._builder
-        x = self.frame.pooled(self.frame.features(self._conv_block, self._block), "lif")
+        x = b.add("lif", self._lif, self.frame.mean(self.frame.features(self._conv_block, self._block)))
         y = self._head("head", x)
         if "head_kd.weight" not in self._tensors:
             return y
@@ -115,7 +115,7 @@ class _Model:
     def _block(self, at: str, x: str, width: int, grid: tuple[int, int]) -> str:
         y = self._attention(f"{at}.attn", x, width, grid)
         x = self._builder.residual(f"{at}.attn_add", x, y)
-        return self.frame.mlp(at, x, width)
+        return self._builder.residual(f"{at}.mlp_add", x, self.frame.mlp(at, x, width))
 
     def _attention(self, at: str, x: str, width: int, grid: tuple[int, int]) -> str:
         spikes = self._builder.add(f"{at}.head_lif", self._lif, x)
