@@ -16,6 +16,7 @@ from compiler.importers.sdt_v3_large import SDT_V3_LARGE
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikformer_v2 import SPIKFORMER_V2
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
+from compiler.importers.spikingresformer import SPIKINGRESFORMER
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
 
@@ -35,6 +36,7 @@ FAMILIES: tuple[Family, ...] = (
     SDT_V3,
     SDT_V3_DVS,
     SDT_V3_LARGE,
+    SPIKINGRESFORMER,
 )
 
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]
