@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +102,7 @@ def simulate(
     noc: str = "analytic",
     check: bool = False,
     profile: str | None = None,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Run inputs ``x`` (B, *shape) or (T, B, *shape) through a compiled program.
@@ -111,6 +113,7 @@ def simulate(
         noc: ``analytic`` or ``packet``.
         check: compare every spike with the integer reference.
         profile: bill with another cost profile than the program was compiled with.
+        threads: how many to compute with, by default one for each core of this machine; no result depends on it.
         progress: called with (inputs done, inputs in all).
     Raises:
         InputError, ProgramError, SimulationError, ChipError.
@@ -123,7 +126,14 @@ def simulate(
         loaded = replace(loaded, origin=replace(loaded.origin, profile=loaded.chip.costs(profile).profile))
     values, classes = _limited(loaded, np.asarray(x), labels, limit)
     checker = Check(loaded.network, values) if check else None
-    trace = run_program(loaded, values, noc=noc, observe=checker.observe if checker else None, progress=progress)
+    trace = run_program(
+        loaded,
+        values,
+        noc=noc,
+        threads=threads or os.cpu_count() or 1,
+        observe=checker.observe if checker else None,
+        progress=progress,
+    )
     report = make_report(loaded, trace, labels=classes, check=checker.result() if checker else None)
     return Result(report=report)
 
