@@ -7,16 +7,19 @@ from pathlib import Path
 
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
+from compiler.importers.ms_resnet import MS_RESNET
 from compiler.importers.options import Options, input_range
 from compiler.importers.qkformer import QKFORMER_CIFAR, QKFORMER_DVS, QKFORMER_IMAGENET
 from compiler.importers.sdt_v1 import SDT_V1
 from compiler.importers.sdt_v2 import SDT_V2
 from compiler.importers.sdt_v3 import SDT_V3, SDT_V3_DVS
 from compiler.importers.sdt_v3_large import SDT_V3_LARGE
+from compiler.importers.sew_resnet import SEW_RESNET, SEW_RESNET_SPIKINGJELLY
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikformer_v2 import SPIKFORMER_V2
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.importers.spikingresformer import SPIKINGRESFORMER
+from compiler.importers.vit import ECMT_VIT, VIT
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
 
@@ -32,11 +35,16 @@ FAMILIES: tuple[Family, ...] = (
     QKFORMER_IMAGENET,
     QKFORMER_CIFAR,
     QKFORMER_DVS,
+    SEW_RESNET,
+    SEW_RESNET_SPIKINGJELLY,
+    MS_RESNET,
     SDT_V2,
     SDT_V3,
     SDT_V3_DVS,
     SDT_V3_LARGE,
     SPIKINGRESFORMER,
+    ECMT_VIT,
+    VIT,
 )
 
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]

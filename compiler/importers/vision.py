@@ -41,6 +41,22 @@ def lif_options(*, attention: str = "") -> tuple[Option, ...]:
     return (*found, extra) if attention else found
 
 
+def neuron_options(kind: str) -> tuple[Option, ...]:
+    """The neurons of models whose code takes any of SpikingJelly's; ``kind`` is the default."""
+    return (
+        Option(name="neuron", kind="choice", default=kind, choices=("IF", "LIF"), meaning="kind of every neuron"),
+        *lif_options(),
+        Option(name="decay_input", kind="flag", default=True, meaning="a LIF divides its input by tau, too"),
+        Option(
+            name="reset",
+            kind="choice",
+            default="hard",
+            choices=("hard", "soft"),
+            meaning="to v_reset, or by v_threshold",
+        ),
+    )
+
+
 def heads_option(default: int, *, in_file: bool = True) -> Option:
     """Number of attention heads."""
     meaning = "attention heads"
@@ -52,6 +68,20 @@ def heads_option(default: int, *, in_file: bool = True) -> Option:
 def lif(options: Options, threshold: str = "v_threshold") -> Neuron:
     """The LIF that ``lif_options`` describe."""
     return Neuron(tau=options.number("tau"), threshold=options.number(threshold), v_reset=options.number("v_reset"))
+
+
+def fixed_or_learned(builder: GraphBuilder, tensors: Tensors, name: str, options: Options) -> Neuron:
+    """The neuron ``name`` that ``neuron_options`` describe; a LIF with learned time constant if the file has one."""
+    soft = options.choice("reset") == "soft"
+    neuron = replace(
+        lif(options),
+        decay_input=options.flag("decay_input"),
+        reset="soft" if soft else "hard",
+        v_reset=0.0 if soft else options.number("v_reset"),
+    )
+    if f"{name}.w" in tensors:
+        return replace(neuron, tau=learned_lif(builder, name, options).tau)
+    return replace(neuron, tau=None) if options.choice("neuron") == "IF" else neuron
 
 
 def learned_lif(builder: GraphBuilder, name: str, options: Options, threshold: str = "v_threshold") -> Neuron:
