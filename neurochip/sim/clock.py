@@ -14,7 +14,7 @@ from neurochip.noc import analytic, packet
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, Program
-from neurochip.sim.kernels.traffic import book_routes
+from neurochip.sim.kernels.traffic import book_routes, route_moves
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.trace import CoreCounts, PopulationCounts
 
@@ -135,20 +135,14 @@ class Clock:
 
     def _moves(self, plan: PopulationPlan) -> Counts:
         """Where each route of a population leads and what a packet on it does."""
-        mesh, kind = self.mesh, self.program.cores["kind"]
-        source, target = plan.route_source, plan.route_target
-        here, there = mesh.router_of(self.noc_core[source]), mesh.router_of(self.noc_core[target])
-        columns = (
-            source,
-            target,
-            np.abs(here % mesh.width - there % mesh.width),
-            np.abs(here // mesh.width - there // mesh.width),
-            mesh.crossings(here, there),
-            here == there,
-            kind[target] != NEURON_CORE,
-            self.timing.zero_load_latency(mesh, self.noc_core[source], self.noc_core[target]),
-        )
-        return np.ascontiguousarray(np.stack(columns, axis=1).astype(np.int64))
+        cores = self.program.cores
+        along_x, along_y = self.timing.distances(self.mesh)
+        x, y = cores["x"].astype(np.int64), cores["y"].astype(np.int64)
+        table = np.stack([x, y, (cores["kind"] != NEURON_CORE).astype(np.int64), along_x[x], along_y[y]], axis=1)
+        moves = np.empty((len(plan.routes), 8), np.int64)
+        route_moves(plan.route_source, plan.route_target, table, (self.mesh.columns, self.mesh.rows), moves)
+        moves[:, 7] += self.timing.inject_latency + self.timing.eject_latency
+        return moves
 
     def finish(self, work: TickWork, totals: Sums) -> NDArray[np.float64]:
         """Add the tick to ``totals`` and return its duration for each input, ns, (B,)."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import partial
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts, Trace
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
+Constant = NDArray[np.int32] | NDArray[np.int64]
 Observer = Callable[[int, dict[str, NDArray[np.int32]], Counts], None]
 """Called after each input with (input number, population -> (T, P, C) spike counts, (O,) readout)."""
 
@@ -58,7 +61,7 @@ class Buffers:
     currents: list[NDArray[np.int32]]
     ops: Counts
     per_slice: Counts
-    constant: Counts
+    constant: Constant
     emitted: dict[int, Emission] = field(default_factory=dict)
 
 
@@ -96,7 +99,7 @@ def run_program(
 
     Args:
         noc: ``analytic`` bounds each tick's network time from link loads; ``packet`` moves every packet.
-        threads: worker threads for the synapse kernels; results do not depend on it.
+        threads: populations that may be computed at the same time; results do not depend on it.
         observe: receives every spike of every neuron of each input (for ``--check``).
         progress: called with (inputs done, inputs in all).
     Raises:
@@ -139,8 +142,9 @@ def run_program(
 
 def batch_size(network: Network, inputs: int) -> int:
     """How many inputs to run side by side."""
-    neurons = sum(int(p.size) for p in network.populations)
-    return int(max(1, min(inputs, MAX_BATCH, BATCH_NEURONS // neurons)))
+    neurons: int = sum(p.size for p in network.populations)
+    fitting: int = min(inputs, MAX_BATCH, BATCH_NEURONS // neurons)
+    return max(1, fitting)
 
 
 @dataclass(slots=True, eq=False)
@@ -157,6 +161,7 @@ class Batch:
     buffers: list[Buffers] = field(init=False)
     bundles: dict[int, Events] = field(init=False, default_factory=dict)
     tick: int = field(init=False, default=0)
+    books: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.buffers = [_new_buffers(p, self.size) for p in sorted(self.schedule.populations, key=lambda p: p.number)]
@@ -164,7 +169,7 @@ class Batch:
     @property
     def size(self) -> int:
         """Inputs in the batch."""
-        return self.frames.shape[1]
+        return int(self.frames.shape[1])
 
     @property
     def network(self) -> Network:
@@ -180,13 +185,11 @@ class Batch:
         for self.tick in range(network.ticks):
             work = self.clock.new_work(self.size)
             self.bundles.clear()
-            for plan in plans:
-                step = self.tick - plan.population.depth
-                if 0 <= step < network.timesteps:
-                    emission = self._step(plan, step, work)
-                    self._send(plan, step, emission, work)
-                    if self.observe is not None:
-                        history[plan.population.name].append(emission)
+            now = [plan for plan in plans if 0 <= self.tick - plan.population.depth < network.timesteps]
+            self._collect(now)
+            for plan, emission in zip(now, self.workers.map(partial(self._advance, work=work), now), strict=True):
+                if self.observe is not None:
+                    history[plan.population.name].append(emission)
             tick_ns[:, self.tick] = self.clock.finish(work, self.totals)
         self.totals.tick_ns.append(tick_ns)
         last = network.by_name[network.readout.population]
@@ -197,8 +200,21 @@ class Batch:
                 self.observe(self.first + item, dict(self._dense(history, item)), readout[item])
         return readout
 
+    def _collect(self, plans: list[PopulationPlan]) -> None:
+        """Merge the events of every bundle that arrives now."""
+        wanted = {p.bundle for plan in plans for p in plan.incoming if p.kernel is not payloads.add_payload}
+        bundles = sorted(wanted)
+        self.bundles.update(zip(bundles, self.workers.map(self._arriving, bundles), strict=True))
+
+    def _advance(self, plan: PopulationPlan, work: TickWork) -> Emission:
+        """One population's tick: read, update, send. Populations share nothing but the books, which have a lock."""
+        step = self.tick - plan.population.depth
+        emission = self._step(plan, step, work)
+        self._send(plan, step, emission, work)
+        return emission
+
     def _step(self, plan: PopulationPlan, step: int, work: TickWork) -> Emission:
-        """One population's step: gather what arrives, update."""
+        """Gather what arrives, update."""
         population, buffers = plan.population, self.buffers[plan.number]
         if population.neuron.kind == "source":
             frame = self.frames[min(step, len(self.frames) - 1)]
@@ -208,7 +224,6 @@ class Batch:
         for number, projection in enumerate(plan.incoming):
             self._deliver(plan, projection, buffers.currents[number], work)
         self._prepare_constant(plan, step)
-        self._count_bias(plan, work)
         current = buffers.currents[0]
         for projection, other in zip(plan.incoming[1:], buffers.currents[1:], strict=True):
             current += other << projection.extra_shift
@@ -219,14 +234,17 @@ class Batch:
             )
         active = buffers.ops
         active[:] = 0
-        counts = self.totals.populations[population.name]
         kernel = update_safe if plan.rules.safe else update
-        constant = buffers.constant.astype(np.int32) if plan.rules.safe else buffers.constant
-        events, wraps, clips = kernel(current, constant, buffers.membrane, plan.rules, active, plan.slice_width)
-        self.totals.wraps += wraps
-        self.totals.clips += int(clips)
-        counts.active += int(active.sum())
-        traffic.tile_sums(active, plan.tiles, (population.height, population.width), work.active)
+        events, wraps, clips = kernel(current, buffers.constant, buffers.membrane, plan.rules, active, plan.slice_width)
+        with self.books:
+            self.totals.wraps += wraps
+            self.totals.clips += int(clips)
+            self.totals.populations[population.name].active += int(active.sum())
+            traffic.tile_sums(active, plan.tiles, (population.height, population.width), work.active)
+            cores, ops = plan.bias_ops
+            work.ops["dense"][:, cores] += ops
+            if plan.bias is not None:
+                self.totals.projections[plan.bias.name].ops += int(ops.sum()) * self.size
         return Emission(events)
 
     def _deliver(
@@ -244,15 +262,12 @@ class Batch:
                 raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
             payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
         else:
-            events = self._arriving(projection.bundle)
-
-            def part(first: int, last: int) -> None:
-                projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, first, last))
-
-            self.workers.split(part, tasks, len(events.channel) * plan.population.channels)
-        self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
+            events = self.bundles[projection.bundle]
+            projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
         grid = (plan.population.height, plan.population.width)
-        traffic.tile_sums(buffers.ops, projection.tiles, grid, work.ops[projection.lists])
+        with self.books:
+            self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
+            traffic.tile_sums(buffers.ops, projection.tiles, grid, work.ops[projection.lists])
 
     def _arriving(self, bundle: int) -> Events:
         """Events that reach a bundle's axons now."""
@@ -282,10 +297,11 @@ class Batch:
         for row in plan.tiles:
             counts = payloads.attend(q, k, v, int(row[4]), population.channels // product.heads, payload)
             done, effective, coincidences = (int(n) for n in counts.sum(axis=0))
-            totals.ops += done
-            totals.effective += effective
-            totals.coincidences += coincidences
-            work.processor_ops[:, row[5]] += counts[:, 0]
+            with self.books:
+                totals.ops += done
+                totals.effective += effective
+                totals.coincidences += coincidences
+                work.processor_ops[:, row[5]] += counts[:, 0]
         rows = self.size * population.positions
         return Emission(Events(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)), payload)
 
@@ -300,12 +316,14 @@ class Batch:
             ev.slice_spikes(emission.events, plan.slice_width, buffers.per_slice)
         counts = self.totals.populations[population.name]
         counts.spikes[step] += buffers.per_slice.sum()
-        if population.neuron.kind == "lif":
-            traffic.tile_sums(buffers.per_slice, plan.tiles, grid, work.spikes)
+        packets = np.zeros((self.size, len(plan.routes)), np.int64)
         if len(plan.routes):
-            packets = np.zeros((self.size, len(plan.routes)), np.int64)
             traffic.route_packets(buffers.per_slice, emission.events, plan.routes, grid, packets)
-            self.clock.send(plan, packets, work, counts)
+        with self.books:
+            if population.neuron.kind == "lif":
+                traffic.tile_sums(buffers.per_slice, plan.tiles, grid, work.spikes)
+            if len(plan.routes):
+                self.clock.send(plan, packets, work, counts)
 
     def _count_encoders(self) -> None:
         """Count the host's convolutions and the words it writes: registers set for each frame, cleared at the end."""
@@ -320,21 +338,17 @@ class Batch:
         buffers = self.buffers[plan.number]
         if plan.encoder is None:
             if plan.bias is not None and step == 0:
-                buffers.constant = bias_current(plan.bias)[None]
+                buffers.constant = self.fitted(plan, bias_current(plan.bias)[None])
             return
         if step < len(self.frames):
             current = encode(plan.encoder, plan, self.frames[step])
-            buffers.constant = current if plan.bias is None else current + bias_current(plan.bias)
+            total = current if plan.bias is None else current + bias_current(plan.bias)
+            buffers.constant = self.fitted(plan, total)
 
-    def _count_bias(self, plan: PopulationPlan, work: TickWork) -> None:
-        """Always-on axons: one accumulate a digit and neuron."""
-        if plan.bias is None:
-            return
-        digits, population = len(plan.bias.shifts), plan.population
-        self.totals.projections[plan.bias.name].ops += digits * population.size * self.size
-        for y0, y1, x0, x1, piece, core in plan.tiles:
-            width = min(plan.slice_width, population.channels - piece * plan.slice_width)
-            work.ops["dense"][:, core] += digits * int(y1 - y0) * int(x1 - x0) * int(width)
+    @staticmethod
+    def fitted(plan: PopulationPlan, constant: Counts) -> Constant:
+        """``constant`` in the width of the population's update kernel."""
+        return constant.astype(np.int32) if plan.rules.safe else constant
 
     def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Dense (T, P, C) counts of every population but the readout, for one input."""
@@ -361,7 +375,7 @@ def _new_buffers(plan: PopulationPlan, size: int) -> Buffers:
         currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
         ops=np.zeros((rows, plan.n_slices), np.int64),
         per_slice=np.zeros((rows, plan.n_slices), np.int64),
-        constant=np.zeros((1, population.channels), np.int64),
+        constant=Batch.fitted(plan, np.zeros((1, population.channels), np.int64)),
     )
 
 

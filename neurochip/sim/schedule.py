@@ -17,6 +17,7 @@ from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
+from neurochip.sim.kernels.traffic import cut_routes
 
 Kernel = Callable[..., Any]
 MAX_WEIGHT = 127
@@ -53,6 +54,7 @@ class PopulationPlan:
     Attributes:
         slice_width: neurons of one position on one core.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
+        bias_ops: cores of the population, and the accumulates its bias axons cause on each in one step.
         routes: (n, 7) int32 for ``kernels.traffic.route_packets``; route_source, route_target: core of each route.
     """
 
@@ -66,6 +68,7 @@ class PopulationPlan:
     encoder: Encoder | None
     product: Product | None
     product_sources: tuple[tuple[int, int], ...]
+    bias_ops: tuple[NDArray[np.int64], NDArray[np.int64]]
     routes: NDArray[np.int32]
     route_source: NDArray[np.int64]
     route_target: NDArray[np.int64]
@@ -150,10 +153,19 @@ def _plan_population(
         encoder=encoder,
         product=product,
         product_sources=tuple((number_of[s.population], s.delay) for s in product.sources) if product else (),
+        bias_ops=_bias_ops(bias, own),
         routes=_route_rows(program, program.routes[routes], width),
         route_source=program.tiles["core"][program.routes["source_tile"][routes]].astype(np.int64),
         route_target=target_cores,
     )
+
+
+def _bias_ops(bias: Bias | None, tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct cores of ``tiles``, and neurons times digits on each."""
+    cores, where = np.unique(tiles["core"], return_inverse=True)
+    sizes = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"]) * (tiles["c1"] - tiles["c0"])
+    digits = 0 if bias is None else len(bias.shifts)
+    return cores.astype(np.int64), np.bincount(where, weights=sizes).astype(np.int64) * digits
 
 
 def _common_shift(network: Network, population: Population) -> int:
@@ -203,7 +215,9 @@ def current_bound(network: Network, population: Population) -> int:
             continue
         if isinstance(projection, Encoder):
             levels = max(abs(network.input.low), abs(network.input.high))
-            acc = _rows_bound(projection.weight) * levels + int(np.abs(projection.bias).max(initial=0))
+            acc = int(np.abs(projection.weight.astype(np.int64)).sum(axis=(0, 1, 2)).max()) * levels + int(
+                np.abs(projection.bias).max(initial=0)
+            )
             total += ((acc * projection.multiplier >> projection.down) + 1) << projection.shift
             continue
         source = network.by_name[projection.sources[0].population]
@@ -218,8 +232,10 @@ def current_bound(network: Network, population: Population) -> int:
 
 
 def _rows_bound(weight: NDArray[np.integer[Any]]) -> int:
-    """Largest sum of magnitudes over the inputs of one output; outputs are the last axis."""
-    return int(np.abs(weight.reshape(-1, weight.shape[-1]).astype(np.int64)).sum(axis=0).max(initial=0))
+    """Largest magnitude a sum of inputs 0..1 can have at one output; outputs are the last axis."""
+    rows = weight.reshape(-1, weight.shape[-1])
+    up = np.maximum(rows, 0).sum(axis=0, dtype=np.int64).max(initial=0)
+    return int(max(up, -np.minimum(rows, 0).sum(axis=0, dtype=np.int64).min(initial=0)))
 
 
 def _plan_projection(
@@ -232,7 +248,7 @@ def _plan_projection(
     kernel, weight, window, groups, lists = _geometry(projection, source, target)
     if np.abs(weight.astype(np.int64)).max(initial=0) > MAX_WEIGHT:
         raise ProgramError(f"projection {projection.name!r}: a weight exceeds +-{MAX_WEIGHT}; recompile")
-    boxes = _merged_boxes(tiles, ports)
+    boxes = _merged_boxes(tiles, ports, channelwise=kernel in (kernels.add_channelwise, add_payload))
     if (
         kernel is kernels.add_windows
         and isinstance(projection, Dense)
@@ -279,16 +295,23 @@ def _geometry(
     raise ProgramError(f"projection {projection.name!r}: no kernel for kind {projection.kind!r}")
 
 
-def _merged_boxes(tiles: Table, ports: Table) -> NDArray[np.int32]:
-    """Boxes of the synapse blocks; blocks that differ only in neighbouring target channels become one."""
+def _merged_boxes(tiles: Table, ports: Table, channelwise: bool) -> NDArray[np.int32]:
+    """Boxes of the synapse blocks; blocks that differ only in neighbouring target channels become one.
+
+    ``channelwise``: channel c listens to channel c alone, so the ports of merged blocks join as well.
+    """
     names = ("y0", "y1", "x0", "x1", "c0", "c1")
     rows = np.stack([*(tiles[n] for n in names), *(ports[n] for n in names)], axis=1).astype(np.int32)
+    if channelwise and np.array_equal(rows[:, 4:6], rows[:, 10:12]):
+        rows[:, 10:12] = 0  # joined again below
     key = rows[:, [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 4, 5]]
     key = key[np.lexsort(key.T[::-1])]
     same = np.all(key[1:, :10] == key[:-1, :10], axis=1) & (key[1:, 10] == key[:-1, 11])
     first = np.flatnonzero(np.concatenate([[True], ~same]))
     merged = key[first].copy()
     merged[:, 11] = key[np.concatenate([first[1:], [len(key)]]) - 1, 11]
+    if channelwise and not merged[:, 8:10].any():
+        merged[:, 8:10] = merged[:, 10:12]
     return np.ascontiguousarray(merged[:, [0, 1, 2, 3, 10, 11, 4, 5, 6, 7, 8, 9]])
 
 
@@ -300,9 +323,11 @@ def _tile_rows(tiles: Table, width: int) -> NDArray[np.int32]:
 
 def _route_rows(program: Program, routes: Table, width: int) -> NDArray[np.int32]:
     """Intersection of source tile and port for every route; slice -1 where the port takes only part of the channels."""
-    tile, port = program.tiles[routes["source_tile"]], program.ports[routes["port"]]
-    low = [np.maximum(tile[f"{a}0"], port[f"{a}0"]) for a in "yxc"]
-    high = [np.minimum(tile[f"{a}1"], port[f"{a}1"]) for a in "yxc"]
-    whole = (low[2] == tile["c0"]) & (high[2] == tile["c1"])
-    piece = np.where(whole, tile["c0"] // width, -1)
-    return np.stack([low[0], high[0], low[1], high[1], low[2], high[2], piece], axis=1).astype(np.int32)
+    out = np.empty((len(routes), 7), np.int32)
+    cut_routes(as_rows(program.tiles), as_rows(program.ports), as_rows(routes), width, out)
+    return out
+
+
+def as_rows(table: Table) -> NDArray[np.int32]:
+    """A program table as (rows, columns) int32."""
+    return np.ascontiguousarray(table).view(np.int32).reshape(len(table), len(table.dtype.names or ()))

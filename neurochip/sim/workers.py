@@ -1,15 +1,14 @@
-"""Threads for kernels that release the GIL and write to disjoint rows."""
+"""Threads for work that releases the GIL and shares no state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
-WORTHWHILE = 1 << 21
-"""Accumulates below which handing work to another thread costs more than it saves."""
-CHUNKS = 4
-"""Chunks per thread: boxes differ in work, so small ones even it out."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Workers:
@@ -19,15 +18,11 @@ class Workers:
         self.threads = max(1, threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def split(self, part: Callable[[int, int], None], tasks: int, accumulates: int) -> None:
-        """Run ``part(first, last)`` over 0..tasks-1, in chunks on several threads if ``accumulates`` are worth it."""
-        if self._pool is None or accumulates < WORTHWHILE or tasks < 2:
-            part(0, tasks)
-            return
-        step = -(-tasks // (CHUNKS * self.threads))
-        futures = [self._pool.submit(part, i, min(i + step, tasks)) for i in range(0, tasks, step)]
-        for future in futures:
-            future.result()
+    def map(self, do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``do`` of every item, in order; side by side if there are several threads."""
+        if self._pool is None or len(items) < 2:
+            return [do(item) for item in items]
+        return list(self._pool.map(do, items))
 
     def __enter__(self) -> Workers:
         return self

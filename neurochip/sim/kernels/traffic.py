@@ -51,6 +51,48 @@ def route_packets(
 
 
 @njit(cache=True, nogil=True)
+def cut_routes(
+    tiles: NDArray[np.int32], ports: NDArray[np.int32], routes: NDArray[np.int32], width: int, out: NDArray[np.int32]
+) -> None:
+    """``out`` (n, 7) for ``route_packets``: where the source tile of each route and its port meet.
+
+    Columns as in ``neurochip.program.image``; ``width``: neurons of one position on one core of the source.
+    """
+    for i in range(len(routes)):
+        tile, port = tiles[routes[i, 0]], ports[routes[i, 1]]
+        for axis in range(3):
+            out[i, 2 * axis] = max(tile[2 + 2 * axis], port[2 + 2 * axis])
+            out[i, 2 * axis + 1] = min(tile[3 + 2 * axis], port[3 + 2 * axis])
+        whole = out[i, 4] == tile[6] and out[i, 5] == tile[7]
+        out[i, 6] = tile[6] // width if whole else -1
+
+
+@njit(cache=True, nogil=True)
+def route_moves(
+    source: NDArray[np.int64],
+    target: NDArray[np.int64],
+    cores: NDArray[np.int64],
+    chip: tuple[int, int],
+    out: NDArray[np.int64],
+) -> None:
+    """``out`` (n, 8) for ``book_routes``; ``cores`` (n_cores, 5): x, y, is a processor, latency to x, latency to y.
+
+    ``chip``: routers of one chip along x and y. The latency of a route is the difference of its ends' latencies.
+    """
+    columns, rows = chip
+    for i in range(len(source)):
+        here, there = cores[source[i]], cores[target[i]]
+        out[i, 0] = source[i]
+        out[i, 1] = target[i]
+        out[i, 2] = abs(here[0] - there[0])
+        out[i, 3] = abs(here[1] - there[1])
+        out[i, 4] = abs(here[0] // columns - there[0] // columns) + abs(here[1] // rows - there[1] // rows)
+        out[i, 5] = here[0] == there[0] and here[1] == there[1]
+        out[i, 6] = there[2]
+        out[i, 7] = abs(here[3] - there[3]) + abs(here[4] - there[4])
+
+
+@njit(cache=True, nogil=True)
 def book_routes(
     packets: NDArray[np.int64],
     moves: NDArray[np.int64],
