@@ -1,0 +1,45 @@
+"""What the user of the benchmarks chose, and what every benchmark gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import Row
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "examples" / "digits"
+CHIP = "loihi"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of a run.
+
+    Attributes:
+        quick: small workloads, under two minutes in all.
+        cache: folder for models and programs that are made once.
+        models: full-size models to measure, names of ``benchmarks.models.MODELS`` with their steps, such as
+            ``spikformer-8-512@4``.
+        torch_python: a Python with PyTorch and SpikingJelly 2, to run the same models beside ours.
+        packet_noc: move every packet of full-size models, too.
+    """
+
+    quick: bool
+    cache: Path
+    models: tuple[str, ...] = ()
+    torch_python: Path | None = None
+    packet_noc: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """Tables to print (title -> rows) and everything measured, as plain values."""
+
+    tables: dict[str, list[Row]]
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"tables": {title: [dict(row) for row in rows] for title, rows in self.tables.items()}, **self.details}
