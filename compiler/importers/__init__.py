@@ -15,10 +15,12 @@ from compiler.importers.sdt_v2 import SDT_V2
 from compiler.importers.sdt_v3 import SDT_V3, SDT_V3_DVS
 from compiler.importers.sdt_v3_large import SDT_V3_LARGE
 from compiler.importers.sew_resnet import SEW_RESNET, SEW_RESNET_SPIKINGJELLY
+from compiler.importers.sew_resnet_dvs import SEW_RESNET_DVS
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikformer_v2 import SPIKFORMER_V2
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
 from compiler.importers.spikingresformer import SPIKINGRESFORMER
+from compiler.importers.stack import SPIKING_VGG, STACK
 from compiler.importers.vit import ECMT_VIT, VIT
 from compiler.ir.graph import Graph
 from neurochip.errors import CheckpointError
@@ -37,7 +39,10 @@ FAMILIES: tuple[Family, ...] = (
     QKFORMER_DVS,
     SEW_RESNET,
     SEW_RESNET_SPIKINGJELLY,
+    SEW_RESNET_DVS,
     MS_RESNET,
+    SPIKING_VGG,
+    STACK,
     SDT_V2,
     SDT_V3,
     SDT_V3_DVS,
