@@ -22,6 +22,9 @@ from neurochip.program.image import uses_axons
 TILE_PRICE = 0.01
 """Cores that one more tile is worth: crumbs pack well on paper, and cost table rows and repeated weights."""
 
+ROUTE_PRICE = 2e-4
+"""Cores that one more route is worth: a port fed by many slivers of its source costs table rows and messages to set up."""
+
 RESOURCES = ("neurons", "input_axons", "output_axons", "synapse_words")
 
 
@@ -113,7 +116,9 @@ def search(
     share = np.max([demand[name] / limits[name] for name in RESOURCES], axis=0)
     cores = tiles / np.floor(1 / np.clip(share, 1e-9, 1))
     traffic = source_traffic(network, population, (th, tw, tc))
-    score = np.where(fits, cores + traffic / limits["output_axons"] + TILE_PRICE * tiles, np.inf)
+    routes = route_count(network, population, readers, tilings, (th, tw, tc))
+    score = cores + traffic / limits["output_axons"] + TILE_PRICE * tiles + ROUTE_PRICE * routes
+    score = np.where(fits, score, np.inf)
     best = int(np.lexsort((traffic, np.round(score, 9)))[0])
     return Tiling(
         population=population,
@@ -194,6 +199,31 @@ def worst_block(weights: Ints, length: Ints) -> Ints:
         start, stop = blocks(size, int(n))
         worst[int(n)] = int((sums[stop] - sums[start]).max())
     return np.array([worst[int(n)] for n in length], np.int64)
+
+
+def route_count(
+    network: Network,
+    population: Population,
+    readers: list[Projection],
+    tilings: dict[str, Tiling],
+    shape: tuple[Ints, Ints, Ints],
+) -> NDArray[np.float64]:
+    """Routes from the tiles of each candidate shape: expected number of tiles that the ports of all readers meet."""
+    th, tw, tc = shape
+    total = np.zeros(len(th))
+    for projection in readers:
+        reader = tilings[projection.target]
+        rows, columns = windows(projection, population, reader.population)
+        end = np.array([reader.shape[2]], np.int64)
+        low, high = source_channels(projection, population, reader.population, np.zeros_like(end), end)
+        spans = (rows.span(np.array([reader.shape[0]])), columns.span(np.array([reader.shape[1]])), high - low)
+        sizes = (population.height, population.width, population.channels)
+        met = [
+            np.minimum((span + tile - 1) / tile, np.ceil(size / tile))
+            for span, tile, size in zip(spans, (th, tw, tc), sizes, strict=True)
+        ]
+        total += reader.n_tiles * met[0] * met[1] * met[2]
+    return total
 
 
 def source_traffic(network: Network, population: Population, shape: tuple[Ints, Ints, Ints]) -> NDArray[np.float64]:

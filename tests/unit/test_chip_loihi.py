@@ -24,7 +24,7 @@ def test_geometry_and_core_limits():
     assert (limits.neurons, limits.input_axons, limits.output_axons) == (1024, 4096, 4096)
     assert limits.fan_out_per_neuron is None
     assert limits.synapse_words * limits.word_bits == 128 * 1024 * 8
-    assert (limits.header_bits, limits.block_synapses, limits.index_bits, limits.delay_bits) == (10, 64, 10, 3)
+    assert (limits.header_bits, limits.block_synapses, limits.index_bits, limits.delay_bits) == (10, 64, 10, 0)
     assert LOIHI.max_delay == 7
     assert LOIHI.weight_sharing
     assert len(LOIHI.processors) == 3
