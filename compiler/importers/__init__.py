@@ -23,7 +23,7 @@ from compiler.importers.spikingresformer import SPIKINGRESFORMER
 from compiler.importers.stack import SPIKING_VGG, STACK
 from compiler.importers.vit import ECMT_VIT, VIT
 from compiler.ir.graph import Graph
-from neurochip.errors import CheckpointError
+from neurochip.errors import CheckpointError, GraphError
 
 FAMILIES: tuple[Family, ...] = (
     SPIKFORMER_CIFAR,
@@ -73,7 +73,7 @@ def load_model(
         family = find_family(checkpoint.tensors, arch)
         arguments = input_range(checkpoint.args) | checkpoint.args
         return family.build(checkpoint.tensors, Options(family.options, arguments, settings))
-    except CheckpointError as error:
+    except (CheckpointError, GraphError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 

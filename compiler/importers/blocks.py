@@ -46,7 +46,8 @@ class GraphBuilder:
     def take(self, key: str, shape: tuple[int, ...]) -> Weights:
         """A float tensor of ``shape``; half precision becomes float32."""
         self._used.add(key)
-        stand_in = np.ones(shape, dtype=np.float32)
+        # No memory: a misshapen tensor must not make others as large as it says they should be.
+        stand_in = np.broadcast_to(np.float32(1), shape)
         if key not in self._tensors:
             self._missing.append(f"{key} {list(shape)}")
             return stand_in

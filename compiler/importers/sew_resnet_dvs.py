@@ -47,8 +47,10 @@ class _Model:
 
     def __init__(self, builder: GraphBuilder, tensors: Tensors, options: Options) -> None:
         self._builder, self._tensors, self._options = builder, tensors, options
-        numbers = {int(key.split(".")[1]) for key in tensors if re.match(r"conv\.\d+\.", key)}
+        numbers = {int(key.split(".")[1]) for key in tensors if re.match(r"conv\.[0-9]{1,6}\.", key)}
         self.numbers = sorted(numbers)
+        if not numbers:
+            raise CheckpointError("missing tensors 'conv.0...', which tell the size of the model")
         self.module = "module." if any(".module." in key for key in tensors) else ""
         self.channels = builder.shape(f"conv.{self.numbers[0]}.0.{self.module}0.weight", 4)[1]
         self.grid = options.size("img_size")
@@ -64,7 +66,10 @@ class _Model:
             for free in range(0 if last else self.numbers[place + 1] - number - 1):
                 x = self._pool(f"conv.{number + 1 + free}", x)
         features, number = b.shape("out.weight", 2)[1], self.numbers[-1]
-        while self.channels * self.grid[0] * self.grid[1] > features and min(self.grid) > 1:
+        while (
+            self.channels * self.grid[0] * self.grid[1] > features
+            and min(self.grid) >= self._options.count("k_pool") > 1
+        ):
             number += 1
             x = self._pool(f"conv.{number}", x)
         if self.channels * self.grid[0] * self.grid[1] != features:
@@ -100,6 +105,10 @@ class _Model:
 
     def _pool(self, name: str, x: str) -> str:
         size = self._options.count("k_pool")
+        if min(self.grid) < size:
+            raise CheckpointError(
+                f"pool '{name}' finds {self.grid[0]}x{self.grid[1]} positions, fewer than {size}x{size}"
+            )
         self.grid = (self.grid[0] // size, self.grid[1] // size)
         return self._builder.add(name, MaxPool(kernel=(size, size), stride=(size, size)), x)
 

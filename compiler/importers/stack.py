@@ -23,7 +23,16 @@ import numpy as np
 from compiler.importers.blocks import GraphBuilder
 from compiler.importers.family import Tensors
 from compiler.importers.options import Option, Options
-from compiler.importers.stack_words import NEURONS, Module, Word, modules_of, parse_words, place_names, proposal
+from compiler.importers.stack_words import (
+    NEURONS,
+    Module,
+    Word,
+    is_number,
+    modules_of,
+    parse_words,
+    place_names,
+    proposal,
+)
 from compiler.importers.vision import fixed_or_learned, image_options, neuron_options, shape_settings
 from compiler.ir.graph import Graph
 from compiler.ir.ops import AvgPool, Conv2d, Input, Linear, MaxPool, Mean, Op, Reshape, Scale, TimeMean, Weights
@@ -46,14 +55,14 @@ class Stack:
     def matches(self, tensors: Tensors) -> bool:
         """Whether all tensors are weights, norms and time constants of numbered modules."""
         modules = modules_of(tensors)
-        if not modules or not all(m.path.rpartition(".")[2].isdecimal() for m in modules if m.kind != "lif"):
+        if not modules or not all(is_number(m.path.rpartition(".")[2]) for m in modules):
             return False
         return _is_vgg(modules) == self.vgg
 
     def build(self, tensors: Tensors, options: Options) -> Graph:
         """The graph as the framework computes it; raises CheckpointError if tensors and options do not fit."""
         modules = modules_of(tensors)
-        if not modules:
+        if not modules or all(module.kind in ("bn", "lif") for module in modules):
             raise CheckpointError("expected weights of convolutions and linear layers, batch norms and nothing else")
         text = options.text("layers")
         if not text and self.vgg:

@@ -15,6 +15,9 @@ LETTERS = {"conv": "spg", "maxpool": "ksp", "avgpool": "ksp"}
 COUNTED = {"gap": 1, "vote": 10}
 """Words that may carry a number, and which it is if they do not."""
 
+LARGEST = 64
+"""The largest number that such a word may carry."""
+
 WEIGHTED = ("conv", "linear", "bn")
 NEURONS = ("sn", "if", "lif")
 OTHERS = ("flatten", "dropout", "identity")
@@ -49,8 +52,8 @@ def _parse(text: str) -> Word:
     if kind not in KNOWN:
         raise CheckpointError(f"setting 'layers': '{text}' is no layer; the layers are {', '.join(KNOWN)}")
     if kind in COUNTED:
-        if rest and not (rest.isdecimal() and int(rest) > 0):
-            raise CheckpointError(f"setting 'layers': expected a number such as {kind}:7, got '{text}'")
+        if rest and not (is_number(rest) and 0 < int(rest) <= LARGEST):
+            raise CheckpointError(f"setting 'layers': expected a number up to {LARGEST} such as {kind}:7, got '{text}'")
         return Word(text=text, kind=kind, numbers={"n": int(rest or COUNTED[kind])})
     letters = LETTERS.get(kind, "")
     numbers = {letter: int(number) for letter, number in re.findall(r"([a-z])(\d+)", rest)}
@@ -125,15 +128,15 @@ def _free_names(before: str, behind: str, count: int) -> list[str]:
     path, other = before.split("."), behind.split(".")
     fallback: list[str] = []
     for level in range(len(path) - 1, -1, -1):
-        if not path[level].isdecimal():
+        if not is_number(path[level]):
             continue
         start = int(path[level])
         free = [".".join([*path[:level], str(start + i)]) for i in range(1, count + 1)]
-        shares = len(other) > level and other[:level] == path[:level] and other[level].isdecimal()
+        shares = len(other) > level and other[:level] == path[:level] and is_number(other[level])
         if shares and int(other[level]) > start:
             return free if int(other[level]) == start + count + 1 else []
         fallback = fallback or free
-    if not before and other[-1].isdecimal() and int(other[-1]) == count:
+    if not before and is_number(other[-1]) and int(other[-1]) == count:
         return [".".join([*other[:-1], str(i)]) for i in range(count)]
     return fallback
 
@@ -167,4 +170,9 @@ def _spatial(modules: Sequence[Module]) -> bool:
 def _gap(before: str, behind: str) -> int:
     """How many numbers are free between two modules of one container; 1 if they are in different ones."""
     (start, a), (stop, b) = (path.rpartition(".")[::2] for path in (before, behind))
-    return int(b) - int(a) - 1 if start == stop and a.isdecimal() and b.isdecimal() else 1
+    return int(b) - int(a) - 1 if start == stop and is_number(a) and is_number(b) else 1
+
+
+def is_number(text: str) -> bool:
+    """Whether it can be the number of a module in a container."""
+    return text.isdecimal() and len(text) <= 6

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import exp, inf
+from math import inf
+
+import numpy as np
 
 from compiler.importers.blocks import GraphBuilder
 from compiler.importers.family import Tensors
@@ -89,7 +91,9 @@ def learned_lif(builder: GraphBuilder, name: str, options: Options, threshold: s
 
     Source: Fang et al. 2021, "Incorporating learnable membrane time constant", ICCV, arXiv:2007.05785, equation 8.
     """
-    tau = 1 + exp(-float(builder.take(f"{name}.w", ())))
+    w = builder.take(f"{name}.w", ()).astype(np.float64)
+    with np.errstate(over="ignore"):
+        tau = float(1 + np.exp(-w))
     return replace(lif(options, threshold), tau=tau)
 
 
@@ -121,10 +125,17 @@ def check_heads(heads: int, width: int) -> None:
 
 
 def block_count(tensors: Tensors, prefix: str) -> int:
-    """1 + the largest i of keys ``prefix.i.``; 1 if there are none, so that block 0 is missed by name."""
+    """1 + the largest i of keys ``prefix.i.``; 1 if there are none, so that block 0 is missed by name.
+
+    Raises CheckpointError for an i that so few tensors cannot have counted to.
+    """
     at = f"{prefix}."
-    indices = {key.removeprefix(at).split(".")[0] for key in tensors if key.startswith(at)}
-    return 1 + max((int(index) for index in indices if index.isdecimal()), default=0)
+    texts = {key.removeprefix(at).split(".")[0] for key in tensors if key.startswith(at)}
+    numbers = [text for text in texts if text.isdecimal()]
+    far = [text for text in numbers if len(text) > 6 or int(text) >= len(tensors)]
+    if far:
+        raise CheckpointError(f"there is a tensor of '{at}{far[0][:20]}', but only {len(tensors)} tensors in all")
+    return 1 + max(map(int, numbers), default=0)
 
 
 def shape_settings(**found: object) -> tuple[Setting, ...]:

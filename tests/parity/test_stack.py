@@ -121,7 +121,7 @@ def test_layers_that_the_file_does_not_tell_are_proposed_and_not_taken(tmp_path)
         ({"layers": "conv relu"}, "'relu' is no layer; the layers are conv, linear, bn, sn, "),
         ({"layers": "conv:k3"}, "expected conv such as conv:s1p1g1, got 'conv:k3'"),
         ({"layers": "maxpool"}, "expected a kernel such as maxpool:k2, got 'maxpool'"),
-        ({"layers": "gap:x"}, "expected a number such as gap:7, got 'gap:x'"),
+        ({"layers": "gap:x"}, "expected a number up to 64 such as gap:7, got 'gap:x'"),
         ({"layers": "linear"}, r"at word 1, linear, 'conv_fc\.0' is a conv"),
         ({"layers": "conv bn"}, r"no word is left for 'conv_fc\.4', a conv"),
         ({"layers": f"{words} linear"}, "at word 13, linear, the file has no more tensors"),

@@ -310,3 +310,23 @@ def test_what_the_tensors_tell_is_recorded_and_not_overruled():
     assert found.settings == (Setting("heads", 4, "tensor shapes"),)
     with pytest.raises(CheckpointError, match="setting 'heads' from --set is 3, but the tensors are of heads 4"):
         Options(options, {}, {"heads": "3"}).tell("heads", 4)
+
+
+class TestHostileShapes:
+    def test_a_misshapen_tensor_takes_no_memory_for_what_it_promises(self):
+        arrays = tensors()
+        arrays["patch_embed.rpe_conv.weight"] = np.broadcast_to(np.float32(1), (8 * 10**6, 1, 1, 1))
+        with pytest.raises(CheckpointError, match="do not fit spikformer-cifar"):
+            build(arrays)
+
+    @pytest.mark.parametrize("number", ["100000", "9" * 5000])
+    def test_a_block_far_away_is_refused_before_the_blocks_in_front_are_built(self, number):
+        arrays = tensors()
+        arrays[f"block.{number}.norm1.weight"] = np.ones(16, np.float32)
+        with pytest.raises(CheckpointError, match=r"there is a tensor of 'block\.[019]+', but only \d+ tensors in all"):
+            build(arrays)
+
+    def test_sizes_that_contradict_each_other_name_the_file(self, tmp_path):
+        path = save(tmp_path / "m.safetensors", tensors(), num_heads=4)
+        with pytest.raises(CheckpointError, match=r"m\.safetensors: node 'block\.0"):
+            load_model(path, settings={"img_size": "32", "attn_scale": "0"})
