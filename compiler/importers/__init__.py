@@ -16,6 +16,9 @@ from compiler.importers.sdt_v3 import SDT_V3, SDT_V3_DVS
 from compiler.importers.sdt_v3_large import SDT_V3_LARGE
 from compiler.importers.sew_resnet import SEW_RESNET, SEW_RESNET_SPIKINGJELLY
 from compiler.importers.sew_resnet_dvs import SEW_RESNET_DVS
+from compiler.importers.spikebert import SPIKEBERT
+from compiler.importers.spikegpt import SPIKEGPT
+from compiler.importers.spikezip import SPIKEZIP_VIT
 from compiler.importers.spikformer import SPIKFORMER_CIFAR, SPIKFORMER_CML, SPIKFORMER_DVS, SPIKFORMER_IMAGENET
 from compiler.importers.spikformer_v2 import SPIKFORMER_V2
 from compiler.importers.spikingformer import SPIKINGFORMER, SPIKINGFORMER_CML
@@ -50,6 +53,9 @@ FAMILIES: tuple[Family, ...] = (
     SPIKINGRESFORMER,
     ECMT_VIT,
     VIT,
+    SPIKEGPT,
+    SPIKEBERT,
+    SPIKEZIP_VIT,
 )
 
 __all__ = ["FAMILIES", "Family", "find_family", "load_model"]

@@ -35,7 +35,7 @@ from compiler.ir.ops import (
 )
 from neurochip.errors import CheckpointError
 
-HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16}
+HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16}
 """Attention heads of the models that upstream names so."""
 
 EPS = 1e-6
@@ -96,14 +96,9 @@ class _Trained:
         self.tokens = builder.shape("pos_embed", 3)[1]
         self.hidden = builder.shape("blocks.0.mlp.fc1.weight", 2)[0]
         self.classes = builder.shape("head.weight", 2)[0]
-        side = isqrt(self.tokens - 1)
-        if side**2 != self.tokens - 1:
-            raise CheckpointError(f"'pos_embed' has {self.tokens} positions, expected 1 + a square number")
-        options.tell("img_size", (side * self.patch, side * self.patch))
-        named = [heads for size, heads in HEADS.items() if size in options.text("model").lower()]
-        options.suggest("num_heads", named[0] if named else max(self.width // 64, 1))
-        self.heads = options.count("num_heads")
-        check_heads(self.heads, self.width)
+        side = image_side(self.tokens, self.patch)
+        options.tell("img_size", (side, side))
+        self.heads = heads_by_name(options, self.width)
 
     def sizes(self) -> tuple[Setting, ...]:
         """What the shapes of the tensors tell."""
@@ -222,6 +217,23 @@ class _Converted(_Trained):
 
     def logits(self, x: str) -> str:
         return self._builder.add("logits", Accumulate(), x)
+
+
+def heads_by_name(options: Options, width: int) -> int:
+    """The number of heads that somebody said, or that goes with the model's name, or 64 channels for each."""
+    named = [heads for size, heads in HEADS.items() if size in options.text("model").lower()]
+    options.suggest("num_heads", named[0] if named else max(width // 64, 1))
+    heads = options.count("num_heads")
+    check_heads(heads, width)
+    return heads
+
+
+def image_side(tokens: int, patch: int) -> int:
+    """Height and width of the square image that gives ``tokens``, one of which is the class token."""
+    side = isqrt(tokens - 1)
+    if side**2 != tokens - 1:
+        raise CheckpointError(f"'pos_embed' has {tokens} positions, expected 1 + a square number")
+    return side * patch
 
 
 ECMT_VIT = VisionTransformer(name="ecmt-vit", converted=True, options=ECMT_OPTIONS)
