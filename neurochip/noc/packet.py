@@ -142,15 +142,14 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     totals = np.zeros(1, TOTALS)
     totals["min"], totals["inject"], totals["eject"] = kernel.NEVER, timing.inject_latency, timing.eject_latency
     longest = max(int(channels[delay].max()) for delay in ("latency", "service", "interval", "credit"))
-    wheel = np.full((max(16, 1 << (longest // 64 + 1).bit_length()), 65), -1, np.int64)
-    wheel[:, 0] = 0
+    lists = max(1024, 1 << (longest + 1).bit_length())
     state = State(
         channels=channels,
         slots=_aligned(int(channels["end"][-1]), SLOT),
         flows=_flows(mesh, injections),
         heap=np.zeros(len(injections.count), np.int32),
         ports=ports,
-        wheel=wheel,
+        wheel=np.full(lists + 2 * len(channels), -1, np.int32),
         totals=totals,
         bins=np.zeros(kernel.EXACT + _OCTAVES * kernel.EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),

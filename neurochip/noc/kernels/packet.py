@@ -5,12 +5,12 @@ port, whose "link" leads into the core and whose buffer is the head of the core'
 buffer to buffer, and leaves when it wins the link of its target's local channel.
 
 Each channel has at most two events ahead: the head of its buffer may bid (event 2 c), and its link, waiting with
-bidders, may try again (event 2 c + 1). Events wait in a wheel of lists, 64 a block; each list holds the events of one
-cycle, and injections of later laps, which stay. Column 0 of a block tells by a bit which of its lists may hold events.
+bidders, may try again (event 2 c + 1). Events wait in a wheel of lists, one list a cycle; injections of later laps
+stay on theirs.
 
-A cycle has two phases: first all its events are taken in, then every link that has a bidder arbitrates. A winner
-changes nothing that another link reads in the same cycle, since every delay that follows is at least one cycle. So the
-order within a cycle cannot change a result.
+A cycle has three phases: all its events are taken in, every link that has a bidder picks one, the winners move. A move
+changes nothing that another link's choice in the same cycle reads, since every delay that follows is at least one
+cycle. So the order within a cycle cannot change a result.
 """
 
 from __future__ import annotations
@@ -50,17 +50,18 @@ def sift_down(heap: Int32Array, flows: Records, start: int, size: int, i: int) -
     """Restore the heap ``heap[start : start + size]``, ordered by (next time, flow), below position ``i``."""
     moving = heap[start + i]
     time = flows[moving].next_time
-    while 2 * i + 1 < size:
+    sinking = True
+    while sinking and 2 * i + 1 < size:
         child = 2 * i + 1
         least = heap[start + child]
         other = heap[start + min(child + 1, size - 1)]
         if (flows[other].next_time, other) < (flows[least].next_time, least):
             child += 1
             least = other
-        if (flows[least].next_time, least) > (time, moving):
-            break
-        heap[start + i] = least
-        i = child
+        sinking = (flows[least].next_time, least) < (time, moving)
+        if sinking:
+            heap[start + i] = least
+            i = child
     heap[start + i] = moving
 
 
@@ -88,18 +89,23 @@ def fill_sources(state: State, source: Int64Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def retry(channels: Records, wheel: Int64Array, c: int, time: int) -> None:
-    """Let link ``c`` arbitrate again at a later ``time``."""
-    block, place = (time >> 6) & (len(wheel) - 1), time & 63
-    channels[c].state = WAITING
-    channels[c].retry_time = time
-    channels[c].retry_next = wheel[block, 1 + place]
-    wheel[block, 0] |= np.int64(1) << place
-    wheel[block, 1 + place] = 2 * c + 1
+def enlist(wheel: Int32Array, lists: int, event: int, time: int) -> None:
+    """Put ``event`` on the list of cycle ``time``."""
+    place = time & (lists - 1)
+    wheel[lists + event] = wheel[place]
+    wheel[place] = event
 
 
 @njit(cache=True, nogil=True)
-def bid(channels: Records, slots: Records, wheel: Int64Array, c: int, now: int) -> None:
+def retry(channels: Records, wheel: Int32Array, c: int, time: int) -> None:
+    """Let link ``c`` arbitrate again at a later ``time``."""
+    channels[c].state = WAITING
+    channels[c].retry_time = time
+    enlist(wheel, len(wheel) - 2 * len(channels), 2 * c + 1, time)
+
+
+@njit(cache=True, nogil=True)
+def bid(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
     """Let the packet that became head of buffer ``c`` bid as soon as it may for the next channel of its route.
 
     If that link cannot arbitrate before, the bid may as well lie there already.
@@ -109,13 +115,10 @@ def bid(channels: Records, slots: Records, wheel: Int64Array, c: int, now: int) 
     channel.wanted = c + channel.onward if slot.straight > 0 else slot.turn
     time = max(channel.next_bid, slot.time)
     link = channels[channel.wanted]
-    block, place = (time >> 6) & (len(wheel) - 1), time & 63
     if (link.state == WAITING and time <= link.retry_time) or (link.state == FULL and time <= now + link.credit):
         link.bids |= np.int64(1) << channel.port
     else:
-        channel.bid_next = wheel[block, 1 + place]
-        wheel[block, 0] |= np.int64(1) << place
-        wheel[block, 1 + place] = 2 * c
+        enlist(wheel, len(wheel) - 2 * len(channels), 2 * c, time)
 
 
 @njit(cache=True, nogil=True)
@@ -163,7 +166,7 @@ def grant(channels: Records, slots: Records, ports: Int32Array, c: int, now: int
 
 
 @njit(cache=True, nogil=True)
-def send(channels: Records, slots: Records, flows: Records, wheel: Int64Array, c: int, where: tuple[int, int]) -> None:
+def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c: int, where: tuple[int, int]) -> None:
     """Move the packet in slot ``where[0]`` over link ``c`` into its buffer's next slot, at cycle ``where[1]``."""
     channel = channels[c]
     slot, old = slots[channel.tail], slots[where[0]]
@@ -192,7 +195,7 @@ def send(channels: Records, slots: Records, flows: Records, wheel: Int64Array, c
 
 
 @njit(cache=True, nogil=True)
-def release(channels: Records, slots: Records, wheel: Int64Array, c: int, now: int) -> None:
+def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
     """Free the head slot of buffer ``c``, return its credit, and let the next packet bid."""
     channel = channels[c]
     slots[channel.head].time = now + channel.credit
@@ -206,7 +209,7 @@ def release(channels: Records, slots: Records, wheel: Int64Array, c: int, now: i
 
 
 @njit(cache=True, nogil=True)
-def wait(channels: Records, slots: Records, wheel: Int64Array, c: int) -> None:
+def wait(channels: Records, slots: Records, wheel: Int32Array, c: int) -> None:
     """After arbitration for link ``c``: arrange when its remaining bidders are served."""
     channel = channels[c]
     time = free_time(channels, slots, c)
@@ -245,31 +248,24 @@ def deliver(
 
 
 @njit(cache=True, nogil=True)
-def take_in(channels: Records, slots: Records, wheel: Int64Array, bidden: Int32Array, now: int) -> int:
+def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32Array, now: int) -> int:
     """First phase of cycle ``now``: collect bids; returns how many links have to arbitrate, listed in ``bidden``."""
-    block, place = (now >> 6) & (len(wheel) - 1), now & 63
-    event = wheel[block, 1 + place]
-    wheel[block, 0] &= ~(np.int64(1) << place)
-    wheel[block, 1 + place] = -1
+    lists = len(wheel) - 2 * len(channels)
+    following = wheel[now & (lists - 1)]
+    wheel[now & (lists - 1)] = -1
     n_bidden = 0
-    while event >= 0:
+    while following >= 0:
+        event = following
+        following = wheel[lists + event]
         c = event >> 1
-        channel = channels[c]
-        if event & 1:
-            event = channel.retry_next
-        else:
-            following = channel.bid_next
+        if event & 1 == 0:
+            channel = channels[c]
             if channel.onward == 0 and max(channel.next_bid, slots[channel.head].time) > now:
-                channel.bid_next = wheel[block, 1 + place]
-                wheel[block, 0] |= np.int64(1) << place
-                wheel[block, 1 + place] = event
-                event = following
+                enlist(wheel, lists, event, now)
                 continue
-            event = following
             c = channel.wanted
-            link = channels[c]
-            link.bids |= np.int64(1) << channel.port
-            if link.state != IDLE:
+            channels[c].bids |= np.int64(1) << channel.port
+            if channels[c].state != IDLE:
                 continue
         channels[c].state = BIDDEN
         bidden[n_bidden] = c
@@ -278,15 +274,11 @@ def take_in(channels: Records, slots: Records, wheel: Int64Array, bidden: Int32A
 
 
 @njit(cache=True, nogil=True)
-def next_cycle(wheel: Int64Array, now: int) -> int:
-    """The next cycle whose list may hold events; NEVER if there are none."""
-    first = now + 1
-    in_block = wheel[(first >> 6) & (len(wheel) - 1), 0] & (np.int64(-1) << (first & 63))
-    if in_block:
-        return (first & ~63) + lowest_bit(in_block)
-    for block in range((first >> 6) + 1, (first >> 6) + 1 + len(wheel)):
-        if wheel[block & (len(wheel) - 1), 0]:
-            return (block << 6) + lowest_bit(wheel[block & (len(wheel) - 1), 0])
+def next_cycle(wheel: Int32Array, lists: int, now: int) -> int:
+    """The next cycle whose list is not empty; NEVER if there are no events."""
+    for time in range(now + 1, now + 1 + lists):
+        if wheel[time & (lists - 1)] >= 0:
+            return time
     return NEVER
 
 
@@ -296,7 +288,7 @@ def run(state: State, last_cycle: int) -> int:
     channels, slots, flows, heap, ports, wheel, totals, bins, delivered_at = state
     n_links = len(channels) - len(ports) * (ports.shape[1] - 4)
     latency = totals[0].inject
-    bidden = np.empty(len(channels), np.int32)
+    bidden, winners = np.empty(len(channels), np.int32), np.empty(len(channels), np.int32)
     to_deliver = 0
     for flow in range(len(flows)):
         to_deliver += flows[flow].count
@@ -306,12 +298,14 @@ def run(state: State, last_cycle: int) -> int:
             bid(channels, slots, wheel, c, -1)
     now = -1
     while totals[0].delivered < to_deliver:
-        now = next_cycle(wheel, now)
+        now = next_cycle(wheel, len(wheel) - 2 * len(channels), now)
         if now > last_cycle:
             return STUCK if now == NEVER else TOO_LONG
-        for k in range(take_in(channels, slots, wheel, bidden, now)):
-            c = bidden[k]
-            winner = grant(channels, slots, ports, c, now)
+        n_bidden = take_in(channels, slots, wheel, bidden, now)
+        for k in range(n_bidden):
+            winners[k] = grant(channels, slots, ports, bidden[k], now)
+        for k in range(n_bidden):
+            c, winner = bidden[k], winners[k]
             if winner >= 0:
                 head = channels[winner].head
                 if c < n_links:

@@ -11,38 +11,38 @@ Int64Array = NDArray[np.int64]
 Int32Array = NDArray[np.int32]
 Records = NDArray[np.void]
 
-# Arrays of records keep what is used together in one cache line, and spare Numba the reference counts of many arrays.
+# Arrays of records keep what is used together in one cache line. They also spare reference counts: Numba counts an array
+# whose last use in a function lies in a branch (two atomic operations a call, measured ten times slower in all), so that
+# the kernels take records out of arrays first and branch then.
 CHANNEL = np.dtype(
     [
-        # the link, one cache line
+        # mostly the link's side, one cache line
         ("bids", "i8"),  # a bit for each router port that bids
         ("retry_time", "i8"),
         ("free_at", "i8"),  # when it may pass the next packet
         ("passed", "i8"),  # packets so far
-        ("retry_next", "i4"),  # the event after event 2 c + 1 in its list
         ("origin", "i4"),  # the router it leaves
         ("latency", "i4"),
         ("service", "i4"),
-        ("state", "i2"),
-        ("turn", "i2"),  # the port that is next in turn
-        # the buffer: a ring of slots first..end - 1
         ("tail", "i4"),
         ("count", "i4"),
         ("most", "i4"),
+        ("credit", "i4"),
+        ("state", "i2"),
+        ("turn", "i2"),  # the port that is next in turn
+        # the buffer: a ring of slots first..end - 1
+        ("next_bid", "i8"),  # it gives up its next packet no sooner
         ("head", "i4"),
         ("first", "i4"),
         ("end", "i4"),
         ("wanted", "i4"),  # the channel its head bids for
-        ("next_bid", "i8"),  # it gives up its next packet no sooner
-        ("bid_next", "i4"),  # the event after event 2 c in its list
         ("port", "i4"),  # the port by which it enters its router
-        ("onward", "i4"),  # straight on from here, channel ids grow by this
+        ("onward", "i4"),  # straight on from here, channel ids grow by this; 0 for local channels
         ("interval", "i4"),
-        ("credit", "i4"),
         # a core's source queue: where its heap of flows starts, and flows in it
         ("queue", "i4"),
         ("queued", "i4"),
-        ("unused", "i8"),  # fills the second cache line
+        ("unused", "i4", (5,)),  # fills the second cache line
     ],
     align=True,
 )
@@ -92,8 +92,8 @@ class State(NamedTuple):
         heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
         ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
             Ports 0 to 3 take the links that go east, west, south and north.
-        wheel: int64, (blocks, 65): a power of two of blocks, with more lists than any delay has cycles. Columns 1 to 64
-            are the first event of each list, or -1.
+        wheel: int32; the first event of each list, or -1, then for each of the 2 (n_links + n_cores) events the one
+            after it in its list. There are a power of two of lists, more than any delay has cycles.
         totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
@@ -104,7 +104,7 @@ class State(NamedTuple):
     flows: Records
     heap: Int32Array
     ports: Int32Array
-    wheel: Int64Array
+    wheel: Int32Array
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
