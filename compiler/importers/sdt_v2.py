@@ -18,7 +18,7 @@ from compiler.importers.metaformer import MetaFormer, metaformer_options
 from compiler.importers.options import Option, Options
 from compiler.importers.rep_conv import REP_CONV, rep_conv
 from compiler.ir.graph import Graph
-from compiler.ir.ops import Add, Conv2d, Linear, Mul, Neuron, Scale, Sum, TimeMean
+from compiler.ir.ops import Conv2d, Linear, Mul, Neuron, Sum, TimeMean, Weights
 from neurochip.errors import CheckpointError
 
 OPTIONS: tuple[Option, ...] = (
@@ -75,20 +75,22 @@ class _Model:
         self.frame = MetaFormer(builder, tensors, options, lambda name, x: builder.add(name, self._lif, x), "lif")
 
     def readout(self) -> str:
-        """Logits: the head, or the mean of the head and the distilled head, on the last spikes, averaged over T."""
+        """Logits of the last spikes, averaged over steps: the head, or the mean of the head and the distilled head."""
         b = self._builder
         x = b.add("lif", self._lif, self.frame.mean(self.frame.features(self._conv_block, self._block)))
-        y = self._head("head", x)
-        if "head_kd.weight" not in self._tensors:
-            return y
-        both = b.add("head_add", Add(), y, self._head("head_kd", x))
-        return b.add("head_mean", Scale(factor=0.5), both)
+        weight, bias = self._head("head")
+        if "head_kd.weight" in self._tensors:
+            # Both are linear in the same spikes, so their mean is one layer.
+            distilled_weight, distilled_bias = self._head("head_kd")
+            weight = (weight.astype(np.float64) + distilled_weight) / 2
+            bias = (bias.astype(np.float64) + distilled_bias) / 2
+        y = b.add("head", Linear(weight=weight, bias=bias), x)
+        return b.add("head_time_mean", TimeMean(), y)
 
-    def _head(self, name: str, x: str) -> str:
+    def _head(self, name: str) -> tuple[Weights, Weights]:
         b, frame = self._builder, self.frame
-        weight = b.take(f"{name}.weight", (frame.classes, frame.widths[3]))
-        y = b.add(name, Linear(weight=weight, bias=b.take(f"{name}.bias", (frame.classes,))), x)
-        return b.add(f"{name}_time_mean", TimeMean(), y)
+        weight = b.take(f"{name}.weight", (frame.classes, frame.widths[-1]))
+        return weight, b.take(f"{name}.bias", (frame.classes,))
 
     def _conv_block(self, at: str, x: str, width: int) -> str:
         x = self._builder.residual(f"{at}.Conv_add", x, self._separable(f"{at}.Conv", x, width))
