@@ -1,4 +1,4 @@
-"""Mapped network -> program tables: tiles, ports (axon tables), synapse blocks, routes and resource use of every core."""
+"""Mapped network -> program tables: tiles, ports (axon tables), synapse blocks, routes and resources of every core."""
 
 from __future__ import annotations
 
@@ -113,9 +113,13 @@ def route_table(
     for number, bundle in enumerate(bundles):
         mine = np.flatnonzero(ports["bundle"] == number)
         box = ports[mine]
+        _, part_of = np.unique(np.stack([box[name] for name in BOX], axis=1), axis=0, return_inverse=True)
+        part_of = part_of.ravel()
         for source in bundle:
             tiling = tilings[source.population]
             port, tile = intersecting(box, tiling)
+            order = np.lexsort((port, part_of[port], tile))  # what one tile sends to several cores stands together
+            port, tile = port[order], tile[order]
             part = np.zeros(len(port), ROUTES)
             part["source_tile"], part["port"], part["delay"] = first[source.population] + tile, mine[port], source.delay
             parts.append(part)

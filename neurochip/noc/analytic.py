@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from neurochip.errors import SimulationError
 from neurochip.noc.kernels.loads import CoreFlows, Distances, RouterFlows, accumulate_loads, measure_flows
 from neurochip.noc.mesh import Int64Array, Mesh
-from neurochip.noc.timing import Timing
+from neurochip.noc.timing import LinkTimes, Timing
 
 
 class TickLoads(NamedTuple):
@@ -105,7 +105,7 @@ def tick_time(
     if longest < 0:
         return TickTime(link=0, path=0, injection=0, ejection=0, busiest_link=-1)
     ends = timing.inject_latency + timing.eject_latency
-    bound = link_bounds(mesh, timing, loads.link_load)
+    bound = link_bounds(timing, timing.links(mesh), loads.link_load)
     busiest = int(bound.argmax()) if bound.any() else -1
     return TickTime(
         link=int(bound[busiest]) if busiest >= 0 else 0,
@@ -116,9 +116,11 @@ def tick_time(
     )
 
 
-def link_bounds(mesh: Mesh, timing: Timing, link_load: Int64Array) -> Int64Array:
-    """The time before which the last packet over each link cannot be delivered; cycles, (n_links,), 0 if unused."""
-    times = timing.links(mesh)
+def link_bounds(timing: Timing, times: LinkTimes, link_load: Int64Array) -> Int64Array:
+    """The time before which the last packet over each link cannot be delivered; cycles, 0 if unused.
+
+    ``times`` = ``timing.links(mesh)``; ``link_load``: (n_links,), or (inputs, n_links) for several ticks at once.
+    """
     after_first = np.maximum(link_load - 1, 0)
     busy = after_first * np.maximum(times.service, timing.input_interval)
     round_trips = after_first // times.slots * (times.latency + times.credit)

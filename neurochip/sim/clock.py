@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from neurochip.chip.costs import Costs
 from neurochip.errors import SimulationError
 from neurochip.noc import analytic, packet
+from neurochip.noc.kernels.loads import running_sums
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, Program
-from neurochip.sim.kernels.traffic import book_routes, route_moves
+from neurochip.sim.kernels.traffic import Books, book_routes, route_moves
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.trace import CoreCounts, PopulationCounts
 
@@ -39,17 +40,16 @@ class Sums(Protocol):
 class TickWork:
     """What every core did in one tick, per input; all int64 (B, n_cores).
 
-    ``flows``: (source NoC core, target NoC core, packets (B, n)) of every population that sent. ``longest``: (B,)
-    largest zero-load latency of a packet, cycles.
+    ``books``: packets by core and link; ``moved``: (6,) totals of ``kernels.traffic.book_routes``; ``flows``, in packet
+    mode: (source NoC core, target NoC core, packets (B, n)) of every population that sent.
     """
 
     ops: dict[str, Counts]
     processor_ops: Counts
     active: Counts
     spikes: Counts
-    sent: Counts
-    received: Counts
-    longest: Counts
+    books: Books
+    moved: Counts
     flows: list[tuple[Counts, Counts, Counts]] = field(default_factory=list)
 
 
@@ -59,6 +59,7 @@ class Clock:
 
     Attributes:
         noc_core: core row -> core id of the mesh; neurons: per core row, 0 for processors.
+        places: (n_cores, 5) int64, see ``kernels.traffic.route_moves``.
         moves: population number -> (n_routes, 8) int64 for ``kernels.traffic.book_routes``.
     """
 
@@ -71,6 +72,7 @@ class Clock:
     neurons: Counts
     barrier_ns: float
     link_times: LinkTimes
+    places: Counts
     moves: dict[int, Counts] = field(default_factory=dict)
     packet_ticks: list[tuple[int, float, int, int]] = field(default_factory=list)
     """Packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles."""
@@ -104,6 +106,7 @@ class Clock:
             neurons=np.where(cores["kind"] == NEURON_CORE, program.use["neurons"], 0).astype(np.int64),
             barrier_ns=costs.barrier_ns(used, program.n_chips),
             link_times=timing.links(mesh),
+            places=core_places(program, mesh, timing),
         )
 
     def new_work(self, inputs: int) -> TickWork:
@@ -114,9 +117,14 @@ class Clock:
             processor_ops=np.zeros(shape, np.int64),
             active=np.zeros(shape, np.int64),
             spikes=np.zeros(shape, np.int64),
-            sent=np.zeros(shape, np.int64),
-            received=np.zeros(shape, np.int64),
-            longest=np.zeros(inputs, np.int64),
+            books=Books(
+                sent=np.zeros(shape, np.int64),
+                received=np.zeros(shape, np.int64),
+                longest=np.zeros(inputs, np.int64),
+                in_row=np.zeros((inputs, 2, self.mesh.height, self.mesh.width), np.int64),
+                in_column=np.zeros((inputs, 2, self.mesh.height, self.mesh.width), np.int64),
+            ),
+            moved=np.zeros(6, np.int64),
         )
 
     def send(self, plan: PopulationPlan, packets: Counts, work: TickWork, counts: PopulationCounts) -> None:
@@ -124,23 +132,22 @@ class Clock:
         if plan.number not in self.moves:
             self.moves[plan.number] = self._moves(plan)
         moves = self.moves[plan.number]
-        totals = book_routes(packets, moves, work.sent, work.received, work.longest)
+        totals = book_routes(packets, moves, self.places, work.books)
+        work.moved += totals
         counts.packets += int(totals[0])
         counts.hops_x += int(totals[1])
         counts.hops_y += int(totals[2])
         counts.crossings += int(totals[3])
         counts.local += int(totals[4])
         counts.to_processors += int(totals[5])
-        work.flows.append((self.noc_core[moves[:, 0]], self.noc_core[moves[:, 1]], packets))
+        if self.packet_mode:
+            work.flows.append((self.noc_core[moves[:, 0]], self.noc_core[moves[:, 1]], packets))
 
     def _moves(self, plan: PopulationPlan) -> Counts:
         """Where each route of a population leads and what a packet on it does."""
-        cores = self.program.cores
-        along_x, along_y = self.timing.distances(self.mesh)
-        x, y = cores["x"].astype(np.int64), cores["y"].astype(np.int64)
-        table = np.stack([x, y, (cores["kind"] != NEURON_CORE).astype(np.int64), along_x[x], along_y[y]], axis=1)
         moves = np.empty((len(plan.routes), 8), np.int64)
-        route_moves(plan.route_source, plan.route_target, table, (self.mesh.columns, self.mesh.rows), moves)
+        chip = (self.mesh.columns, self.mesh.rows)
+        route_moves(plan.route_source, plan.route_target, self.places, chip, moves)
         moves[:, 7] += self.timing.inject_latency + self.timing.eject_latency
         return moves
 
@@ -156,15 +163,19 @@ class Clock:
             "processor_ops": work.processor_ops,
             "active": work.active,
             "spikes": work.spikes,
-            "packets_in": work.received,
-            "packets_out": work.sent,
+            "packets_in": work.books.received,
+            "packets_out": work.books.sent,
             "busy_ns": busy,
         }
         for name, amount in booked.items():
             total = getattr(cores, name)
             total += amount.sum(axis=0)
         cores.neuron_ticks[:] += self.neurons * len(busy)
-        totals.packets += int(work.sent.sum())
+        totals.packets += int(work.moved[0])
+        totals.hops_x += int(work.moved[1])
+        totals.hops_y += int(work.moved[2])
+        totals.crossings += int(work.moved[3])
+        totals.local += int(work.moved[4])
         needed = np.maximum(busy.max(axis=1, initial=0.0), network_ns) + self.barrier_ns
         tick = self.program.chip.time.tick
         fixed = tick.base if self.program.chip.time.kind == "fixed" and tick is not None else None
@@ -184,62 +195,35 @@ class Clock:
             + self.neurons * ns["neuron_inactive"]
             + work.active * (ns["neuron_active"] - ns["neuron_inactive"])
             + work.spikes * ns["spike"]
-            + work.received * ns["axon_in"]
-            + work.sent * ns["axon_out"]
+            + work.books.received * ns["axon_in"]
+            + work.books.sent * ns["axon_out"]
         )
         if neuro.all():
             return np.asarray(busy)
-        messages = (work.received + work.sent) * ns["processor_message"]
+        messages = (work.books.received + work.books.sent) * ns["processor_message"]
         return np.where(neuro, busy, work.processor_ops * ns["processor_op"] + messages)
 
     def _network_ns(self, work: TickWork, totals: Sums) -> NDArray[np.float64]:
-        """When the network has drained, for each input. The inputs are meshes side by side that share no link."""
-        inputs = len(work.longest)
-        if not work.flows:
-            return np.zeros(inputs)
-        mesh = self.mesh
-        source, target = (np.concatenate([flow[i] for flow in work.flows]) for i in (0, 1))
-        packets = np.concatenate([flow[2] for flow in work.flows], axis=1)
-        stacked = replace(mesh, chip_rows=mesh.chip_rows * inputs)
-        offset = np.arange(inputs)[:, None] * mesh.n_routers
-        here, there = mesh.router_of(source) + offset, mesh.router_of(target) + offset
-        loads = analytic.tick_loads(stacked, here.ravel(), there.ravel(), packets.ravel())
-        links = self._split_links(stacked, loads.link_load, inputs)
+        """When the network has drained, for each input."""
+        links = np.zeros((len(work.books.longest), self.mesh.n_links), np.int64)
+        for item, load in enumerate(links):
+            running_sums(work.books.in_row[item], work.books.in_column[item], load)
         totals.links += links.sum(axis=0)
-        totals.hops_x += loads.hops_x
-        totals.hops_y += loads.hops_y
-        totals.crossings += loads.crossings
-        totals.local += loads.local
         bound = self._bound(links, work)
-        if self.packet_mode:
-            return self._packet_ns(source, target, packets, bound)
+        if self.packet_mode and work.flows:
+            source, target = (np.concatenate([flow[i] for flow in work.flows]) for i in (0, 1))
+            return self._packet_ns(source, target, np.concatenate([flow[2] for flow in work.flows], axis=1), bound)
         return np.asarray(bound * self.timing.cycle_ns, np.float64)
-
-    def _split_links(self, stacked: Mesh, load: Counts, inputs: int) -> Counts:
-        """(inputs, n_links) from the loads of meshes stacked along y; nothing crosses between them."""
-        mesh, width = self.mesh, self.mesh.width
-        blocks = np.split(load, stacked.link_blocks[1:])
-        along_x = [block.reshape(inputs, -1) for block in blocks[:2]]
-        along_y = [
-            np.concatenate([block, np.zeros(width, np.int64)])
-            .reshape(inputs, mesh.height, width)[:, :-1]
-            .reshape(inputs, -1)
-            for block in blocks[2:]
-        ]
-        return np.concatenate([*along_x, *along_y], axis=1)
 
     def _bound(self, links: Counts, work: TickWork) -> Counts:
         """Analytic drain time in cycles, (B,): the busiest link, the longest path, the busiest port."""
-        timing, times = self.timing, self.link_times
+        timing, books = self.timing, work.books
         ends = timing.inject_latency + timing.eject_latency
-        after_first = np.maximum(links - 1, 0)
-        busy = after_first * np.maximum(times.service, timing.input_interval)
-        trips = after_first // times.slots * (times.latency + times.credit)
-        per_link = np.where(links > 0, ends + times.latency + np.maximum(busy, trips), 0)
-        injection = ends + (work.sent.max(axis=1) - 1) * timing.inject_interval
-        ejection = ends + (work.received.max(axis=1) - 1) * timing.eject_service
-        bound = np.max([per_link.max(axis=1, initial=0), work.longest, injection, ejection], axis=0)
-        return np.where(work.sent.any(axis=1), bound, 0)
+        per_link = analytic.link_bounds(timing, self.link_times, links)
+        injection = ends + (books.sent.max(axis=1) - 1) * timing.inject_interval
+        ejection = ends + (books.received.max(axis=1) - 1) * timing.eject_service
+        bound = np.max([per_link.max(axis=1, initial=0), books.longest, injection, ejection], axis=0)
+        return np.where(books.sent.any(axis=1), bound, 0)
 
     def _packet_ns(self, source: Counts, target: Counts, packets: Counts, bound: Counts) -> NDArray[np.float64]:
         """Drain time of the packet simulation, ns, (B,)."""
@@ -267,6 +251,14 @@ class Clock:
             "drain_max_ns": float(drain.max() * self.timing.cycle_ns),
             "analytic_over_packet": float(bound.sum() / max(drain.sum(), 1)),
         }
+
+
+def core_places(program: Program, mesh: Mesh, timing: Timing) -> Counts:
+    """Per core: x, y, whether it is no neuro-core, and the hop latency from the origin to its x and its y, cycles."""
+    cores = program.cores
+    along_x, along_y = timing.distances(mesh)
+    x, y = cores["x"].astype(np.int64), cores["y"].astype(np.int64)
+    return np.stack([x, y, (cores["kind"] != NEURON_CORE).astype(np.int64), along_x[x], along_y[y]], axis=1)
 
 
 def program_mesh(program: Program) -> Mesh:

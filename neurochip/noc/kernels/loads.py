@@ -61,7 +61,14 @@ def accumulate_loads(flows: RouterFlows, width: int, height: int, link_load: Int
         in_column[against_y, min(sy, ty), tx] += packets
         in_column[against_y, max(sy, ty), tx] -= packets
         local += packets if source == target else 0
+    running_sums(in_row, in_column, link_load)
+    return local
 
+
+@njit(cache=True, nogil=True)
+def running_sums(in_row: Int64Array, in_column: Int64Array, link_load: Int64Array) -> None:
+    """Loads (n_links,) from where intervals start and end: ``in_row``, ``in_column`` (2, height, width)."""
+    _, height, width = in_row.shape
     link = 0
     for direction in range(2):
         for y in range(height):
@@ -75,7 +82,6 @@ def accumulate_loads(flows: RouterFlows, width: int, height: int, link_load: Int
             for x in range(width):
                 link_load[link] = in_column[direction, y, x] + (link_load[link - width] if y else 0)
                 link += 1
-    return local
 
 
 @njit(cache=True, nogil=True)

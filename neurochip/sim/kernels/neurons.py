@@ -105,7 +105,7 @@ def update_safe(
     n_rows, n_channels = current.shape
     start = np.zeros(n_rows + 1, np.int64)
     channel = np.empty(n_rows * n_channels + 1, np.int32)
-    fired = np.empty(n_channels, np.uint8)
+    fired, touched = np.empty(n_channels, np.uint8), np.empty(n_channels, np.uint8)
     top, halvings, shift = (
         np.int32((1 << (rules.membrane_bits - 1)) - 1),
         np.int32(rules.halvings),
@@ -119,25 +119,27 @@ def update_safe(
     shared = len(constant) == 1
     for p in range(n_rows):
         extra, charge, potential = constant[0 if shared else p], current[p], membrane[p]
+        over = np.int32(0)
+        for c in range(n_channels):
+            u = np.int32(np.int32(charge[c] << shift) + extra[c])
+            before = potential[c]
+            sign = np.int32(before >> np.int32(31))
+            kept = np.int32(np.int32(np.int32(np.int32(before ^ sign) - sign) >> halvings) ^ sign) - sign
+            full = np.int32(kept + u)
+            v = min(max(full, np.int32(-top)), top)
+            over += np.int32(v != full)
+            touched[c] = (u | before) != 0
+            spike = v > level
+            fired[c] = spike
+            potential[c] = np.int32(0) if spike else v
+            charge[c] = 0
+        clips += over
         for piece in range(active.shape[1]):
-            c0, c1 = piece * slice_width, min((piece + 1) * slice_width, n_channels)
-            some, over = np.int32(0), np.int32(0)
-            a, b, v_row, f = charge[c0:c1], extra[c0:c1], potential[c0:c1], fired[c0:c1]
-            for c in range(c1 - c0):
-                u = np.int32(np.int32(a[c] << shift) + b[c])
-                before = v_row[c]
-                sign = np.int32(before >> np.int32(31))
-                kept = np.int32(np.int32(np.int32(np.int32(before ^ sign) - sign) >> halvings) ^ sign) - sign
-                full = np.int32(kept + u)
-                v = min(max(full, np.int32(-top)), top)
-                over += np.int32(v != full)
-                some += np.int32((u | before) != 0)
-                spike = v > level
-                f[c] = spike
-                v_row[c] = np.int32(0) if spike else v
-                a[c] = 0
+            some = np.int32(0)
+            part = touched[piece * slice_width : min((piece + 1) * slice_width, n_channels)]
+            for c in range(len(part)):
+                some += part[c]
             active[p, piece] += some
-            clips += over
         for c in range(n_channels):
             channel[count] = c
             count += fired[c]

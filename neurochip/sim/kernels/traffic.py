@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from neurochip.sim.kernels.events import Events
+
+
+class Books(NamedTuple):
+    """What a tick's packets add up to, per input: all int64.
+
+    ``sent``, ``received`` (B, n_cores); ``longest`` (B,) largest zero-load latency; ``in_row``, ``in_column``
+    (B, 2, height, width): where the XY paths' intervals of links start and end, see ``neurochip.noc.kernels.loads``.
+    """
+
+    sent: NDArray[np.int64]
+    received: NDArray[np.int64]
+    longest: NDArray[np.int64]
+    in_row: NDArray[np.int64]
+    in_column: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -37,6 +53,9 @@ def route_packets(
     height, width = grid
     for item in range(len(out)):
         for i in range(len(routes)):
+            if i and (routes[i] == routes[i - 1]).all():  # the same part goes to several cores, one after the other
+                out[item, i] = out[item, i - 1]
+                continue
             y0, y1, x0, x1, c0, c1, piece = routes[i]
             total = np.int64(0)
             for y in range(y0, y1):
@@ -94,27 +113,28 @@ def route_moves(
 
 @njit(cache=True, nogil=True)
 def book_routes(
-    packets: NDArray[np.int64],
-    moves: NDArray[np.int64],
-    sent: NDArray[np.int64],
-    received: NDArray[np.int64],
-    longest: NDArray[np.int64],
+    packets: NDArray[np.int64], moves: NDArray[np.int64], cores: NDArray[np.int64], books: Books
 ) -> NDArray[np.int64]:
-    """Book packets (B, n_routes) on their cores; ``moves`` rows: source, target, hops x, hops y, crossings, local,
-    to a processor, zero-load latency.
+    """Book packets (B, n_routes) on cores and links; ``moves`` and ``cores`` as in ``route_moves``.
 
-    ``sent``, ``received`` (B, n_cores) grow; ``longest`` (B,) is the largest latency so far. Returns totals of
-    (packets, hops x, hops y, crossings, local, to processors).
+    Returns totals of (packets, hops x, hops y, crossings, local, to processors).
     """
     totals = np.zeros(6, np.int64)
     for item in range(len(packets)):
         for i in range(len(moves)):
             n = packets[item, i]
             if n:
-                sent[item, moves[i, 0]] += n
-                received[item, moves[i, 1]] += n
+                here, there = cores[moves[i, 0]], cores[moves[i, 1]]
+                books.sent[item, moves[i, 0]] += n
+                books.received[item, moves[i, 1]] += n
                 totals[0] += n
                 for k in range(5):
                     totals[k + 1] += n * moves[i, k + 2]
-                longest[item] = max(longest[item], moves[i, 7])
+                books.longest[item] = max(books.longest[item], moves[i, 7])
+                back = int(there[0] < here[0])
+                books.in_row[item, back, here[1], min(here[0], there[0])] += n
+                books.in_row[item, back, here[1], max(here[0], there[0])] -= n
+                back = int(there[1] < here[1])
+                books.in_column[item, back, min(here[1], there[1]), there[0]] += n
+                books.in_column[item, back, max(here[1], there[1]), there[0]] -= n
     return totals
