@@ -53,7 +53,10 @@ def route_packets(
     height, width = grid
     for item in range(len(out)):
         for i in range(len(routes)):
-            if i and (routes[i] == routes[i - 1]).all():  # the same part goes to several cores, one after the other
+            repeated = i > 0
+            for k in range(7):
+                repeated = repeated and routes[i, k] == routes[i - 1, k]
+            if repeated:  # the same part of a tile goes to several cores, which stand one after the other
                 out[item, i] = out[item, i - 1]
                 continue
             y0, y1, x0, x1, c0, c1, piece = routes[i]
