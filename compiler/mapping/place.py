@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.curves import band_counts, bands, hilbert
-from compiler.mapping.kernels import anneal as kernels
+from compiler.mapping.refine import annealed, descended, moves_for, multilevel
 from compiler.mapping.seating import Problem, pose
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, cost, movable_clusters
 from neurochip.errors import InputError
@@ -23,12 +23,10 @@ __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "co
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
 EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 7e6}  # about nanoseconds of work for each cluster
 
-HOT, COLD = 5.0, 0.03  # first and last temperature, in hops times the mean traffic of a cluster
-WIDE, NARROW = 6.0, 1.0  # first and last reach of an undirected move, in routers
-STEPS, LEAST = 200, 10  # temperatures, if each gets at least ten moves a cluster
-WINDOW = 4096  # clusters worked on at a time; 200 bytes each fit the second-level cache
-SWEEPS = 20
-WORK_PER_MOVE, WORK_PER_LINK = 60.0, 1.0
+PILOTS = 0.2  # share of the work that finds out how to anneal, if what remains is worth it
+LONG, MOST = 8000, 4  # tries per cluster that an anneal can use before another one is worth more; how many at most
+
+Trail = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,10 +82,12 @@ def place(
     problem = pose(traffic, slots, fixed)
     curve = hilbert(problem.mesh.columns, problem.mesh.rows)
     if method == "hilbert":
-        seats, trail = problem.seats_along(curve), list[tuple[str, float]]()
+        seats, trail = problem.seats_along(curve), Trail()
     else:
         seats, trail = _best_start(problem, curve)
-        seats = _refine(problem, seats, curve, work if method == "anneal" else 0.0, seed, trail)
+        if method == "anneal":
+            seats = _anneal(problem, seats, work, seed, trail)
+        seats = descended(problem, seats)
     return _placement(traffic, slots, fixed, problem.movable, problem.slot[seats], method, trail)
 
 
@@ -113,7 +113,7 @@ def _placement(
     movable: Ints,
     chosen: Ints,
     method: str,
-    trail: list[tuple[str, float]],
+    trail: Trail,
 ) -> Placement:
     slot = np.full(traffic.n_clusters, -1, np.int32)
     slot[movable] = chosen
@@ -121,53 +121,42 @@ def _placement(
     return Placement(slot=slot, cost=price, method=method, trail=(*trail, (method, price)))
 
 
-def _best_start(problem: Problem, curve: Ints) -> tuple[Ints, list[tuple[str, float]]]:
+def _best_start(problem: Problem, curve: Ints) -> tuple[Ints, Trail]:
     """Seats along the cheapest curve, clusters in layer order; and the cost of the best of each family."""
     columns, rows = problem.mesh.columns, problem.mesh.rows
     upright = [bands(columns, rows, n) for n in band_counts(columns)]
     cells = np.arange(rows * columns).reshape(rows, columns).T.ravel()
     level = [cells[bands(rows, columns, n)] for n in band_counts(rows)]
     families = {"hilbert start": [curve], "upright bands": upright, "level bands": level}
-    best: tuple[int, Ints] | None = None
-    trail = []
+    priced = []
     for name, curves in families.items():
-        priced = [(problem.cost(seats), seats) for seats in map(problem.seats_along, curves)]
-        least = min(priced, key=lambda pair: pair[0])
-        trail.append((name, least[0] * problem.unit))
-        if best is None or least[0] < best[0]:
-            best = least
-    assert best is not None
-    return best[1], trail
+        candidates = [(problem.cost(seats), name, seats) for seats in map(problem.seats_along, curves)]
+        priced.append(min(candidates, key=_price))
+    return min(priced, key=_price)[2], [(name, price * problem.unit) for price, name, _ in priced]
 
 
-def _refine(problem: Problem, seats: Ints, curve: Ints, work: float, seed: int, trail: list[tuple[str, float]]) -> Ints:
-    """Anneal with ``work`` per cluster and descend; never worse than descending at once. Adds to ``trail``."""
-    before = problem.cost(seats)
-    state = problem.state(seats, curve)
-    schedule = _schedule(problem, work)
-    after = before
-    if len(schedule.temperature):
-        start = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] | np.uint64(1)
-        after += int(kernels.anneal(problem.links, problem.mesh, state, schedule, start))
-        trail.append(("annealed", after * problem.unit))
-    if after > before:
-        state, after = problem.state(seats, curve), before
-    kernels.descend(problem.links, problem.mesh, state, SWEEPS)
-    return state.seat[problem.movable].astype(np.int64)
+def _anneal(problem: Problem, start: Ints, work: float, seed: int, trail: Trail) -> Ints:
+    """The best of several anneals that share ``work``; ``start`` if none is better.
+
+    Chains of fully connected layers do best from a curve, convolutions level by level: try each, then repeat the better.
+    """
+    moves = moves_for(problem, work)
+    repeats = min(int(moves * (1 - PILOTS) / LONG), MOST)
+    pilot = moves * (PILOTS if repeats else 1.0) / 2
+    seeds = np.random.SeedSequence(seed).generate_state(2 + repeats, np.uint64) | np.uint64(1)
+    found = {
+        "annealed": annealed(problem, start, pilot, seeds[0]),
+        "annealed by level": multilevel(problem, pilot, seeds[1]),
+    }
+    priced = [(problem.cost(seats), name, seats) for name, seats in found.items()]
+    better = min(priced, key=_price)[1]
+    for again in seeds[2:]:
+        share = moves * (1 - PILOTS) / repeats
+        seats = annealed(problem, start, share, again) if better == "annealed" else multilevel(problem, share, again)
+        priced.append((problem.cost(seats), better, seats))
+    trail.extend((name, price * problem.unit) for price, name, _ in priced)
+    return min([*priced, (problem.cost(start), "start", start)], key=_price)[2]
 
 
-def _schedule(problem: Problem, work: float) -> kernels.Schedule:
-    """Temperatures fall by equal ratios from HOT to COLD, reach falls evenly; as many moves as ``work`` pays for."""
-    n, links = max(len(problem.movable), 1), problem.links
-    moves = work / (WORK_PER_MOVE + WORK_PER_LINK * 2 * len(links.target) / n)
-    steps = (
-        min(max(int(moves / LEAST), int(moves >= 1)), STEPS) if len(problem.movable) > 1 and len(links.target) else 0
-    )
-    busy = int((np.diff(links.start) > 0).sum())
-    fall = np.linspace(0.0, 1.0, steps)
-    return kernels.Schedule(
-        temperature=HOT * float(links.weight.sum(dtype=np.float64)) / max(busy, 1) * problem.hop * (COLD / HOT) ** fall,
-        radius=np.rint(WIDE + (NARROW - WIDE) * fall).astype(np.int64),
-        moves=round(moves / steps) if steps else 0,
-        window=WINDOW,
-    )
+def _price(candidate: tuple[int, str, Ints]) -> int:
+    return candidate[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.curves import hilbert
 from compiler.mapping.kernels.anneal import Links, Mesh, State, total_cost
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, movable_clusters, routers
 
@@ -26,6 +27,7 @@ class Problem:
     Attributes:
         links, mesh: see the kernels.
         slot: int64 (n_seats,), the caller's slot of each seat.
+        curve: int64 (n_seats,), all seats in the order of Hilbert's curve through the routers.
         movable: int64 (n_movable,), clusters that take a seat, in layer order.
         column, row: int32 (n_clusters,), the cell of a fixed cluster (the nearest one), else 0.
         point: int64 (n_clusters,), packed stretched coordinates of a fixed cluster, else 0.
@@ -36,6 +38,7 @@ class Problem:
     links: Links
     mesh: Mesh
     slot: Ints
+    curve: Ints
     movable: Ints
     column: NDArray[np.int32]
     row: NDArray[np.int32]
@@ -43,26 +46,21 @@ class Problem:
     unit: float
     hop: int
 
-    def state(self, seats: Ints, order: Ints) -> State:
-        """Movable cluster k sits on ``seats[k]``; ``order`` of cells says which part of the mesh is worked on when."""
+    def state(self, seats: Ints) -> State:
+        """Movable cluster k sits on ``seats[k]``; parts of the mesh are worked on in the order of the curve."""
         seat = np.full(len(self.point), -1, np.int32)
         seat[self.movable] = seats
-        occupant = np.full(len(self.slot), -1, np.int32)
+        occupant = np.full(len(self.curve), -1, np.int32)
         occupant[seats] = self.movable
         point, column, row = self.point.copy(), self.column.copy(), self.row.copy()
-        cell = self.mesh.row[seats] * np.int64(self.mesh.columns) + self.mesh.column[seats]
         point[self.movable] = self.mesh.point[seats]
         column[self.movable], row[self.movable] = self.mesh.column[seats], self.mesh.row[seats]
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        by_neighbourhood = self.movable[np.argsort(rank[cell], kind="stable")].astype(np.int32)
-        return State(seat, occupant, column, row, point, by_neighbourhood)
+        along = occupant[self.curve]
+        return State(seat, occupant, column, row, point, along[along >= 0])
 
     def seats_along(self, cells: Ints) -> Ints:
         """The first seats along ``cells``, one for each movable cluster: int64 (n_movable,)."""
-        first, count = self.mesh.first[cells], np.diff(self.mesh.first)[cells]
-        skipped = first - (np.cumsum(count) - count)
-        return (np.repeat(skipped, count) + np.arange(len(self.slot)))[: len(self.movable)]
+        return seats_in(self.mesh.first, cells)[: len(self.movable)]
 
     def cost(self, seats: Ints) -> int:
         """Kernel cost of ``seats``."""
@@ -98,6 +96,7 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
         links=links,
         mesh=mesh,
         slot=slot,
+        curve=seats_in(first, hilbert(columns, rows)),
         movable=movable,
         column=np.clip(x - left, 0, columns - 1).astype(np.int32),
         row=np.clip(y - top, 0, rows - 1).astype(np.int32),
@@ -107,21 +106,40 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
     )
 
 
+def seats_in(first: Ints, cells: Ints) -> Ints:
+    """All seats of ``cells``, cell by cell; cell k has seats first[k] .. first[k + 1]."""
+    begin, count = first[cells], np.diff(first)[cells]
+    return np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
+
+
 def _links(traffic: Traffic, movable: Ints, diameter: float) -> tuple[Links, float]:
     """Both directions of every edge that a move can change, equal ones summed; and kernel weight per unit of weight."""
     free = np.zeros(traffic.n_clusters, bool)
     free[movable] = True
     source, target = traffic.source.astype(np.int64), traffic.target.astype(np.int64)
-    counts = (source != target) & (free[source] | free[target]) & (traffic.weight > 0)
-    source, target = source[counts], target[counts]
-    key = np.concatenate([source * traffic.n_clusters + target, target * traffic.n_clusters + source])
+    counts = (free[source] | free[target]) & (traffic.weight > 0)
+    source, target, weight = source[counts], target[counts], traffic.weight[counts].astype(np.float64)
+    return symmetric(
+        np.append(source, target), np.append(target, source), np.tile(weight, 2), traffic.n_clusters, diameter
+    )
+
+
+def symmetric(
+    source: Ints, target: Ints, weight: NDArray[np.float64], n_clusters: int, diameter: float = 1.0
+) -> tuple[Links, float]:
+    """Links from directed edges given both ways, equal ones summed, loops left out; and kernel weight per unit of weight.
+
+    The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
+    """
+    key = (source * n_clusters + target)[source != target]
+    weight = weight[source != target]
     order = np.argsort(key, kind="stable")
-    key, weight = key[order], np.tile(traffic.weight[counts].astype(np.float64), 2)[order]
+    key, weight = key[order], weight[order]
     begin = np.flatnonzero(np.diff(key, prepend=-1))
     key, weight = key[begin], np.add.reduceat(weight, begin) if len(begin) else weight
     largest, whole = weight.max(initial=1.0), bool((weight == np.rint(weight)).all())
     scale = min(_WEIGHT_LIMIT / largest, _COST_LIMIT / max(weight.sum() * diameter, 1.0))
     scale = 1.0 if whole and scale >= 1.0 else scale
-    n = max(traffic.n_clusters, 1)
-    start = np.concatenate([[0], np.cumsum(np.bincount(key // n, minlength=traffic.n_clusters))]).astype(np.uint64)
-    return Links(start, (key % n).astype(np.uint32), np.rint(weight * scale).astype(np.int32)), scale
+    owner, neighbour = np.divmod(key, max(n_clusters, 1))
+    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n_clusters))]).astype(np.uint64)
+    return Links(start, neighbour.astype(np.uint32), np.rint(weight * scale).astype(np.int32)), scale

@@ -1,0 +1,113 @@
+"""Multilevel placement: a problem a quarter the size, whose solution is a start for the whole one.
+
+Clusters that talk most are grouped by four; seats are grouped by four along the curve (2 x 2 routers, or the four cores
+of a router). Groups are numbered in layer order, fixed clusters after them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.mapping.kernels.anneal import Links, Mesh
+from compiler.mapping.kernels.coarsen import pair
+from compiler.mapping.seating import Problem, symmetric
+from compiler.mapping.traffic import Ints
+
+GROUP = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Coarse:
+    """``problem``: the smaller one. ``member``: int64 (n_movable,), the finer problem's clusters, group by group, and
+    ``size``: int64 (n_groups,), how many of them each group holds.
+    """
+
+    problem: Problem
+    member: Ints
+    size: Ints
+
+    def refined(self, finer: Problem, seats: Ints) -> Ints:
+        """Seats for ``finer.movable`` when group k sits on ``seats[k]``: near, in the same order along the curve."""
+        n_seats = len(finer.curve)
+        rank = np.empty(len(self.problem.curve), np.int64)
+        rank[self.problem.curve] = np.arange(len(rank))
+        order = np.argsort(rank[seats])
+        size = self.size[order]
+        before = np.cumsum(size) - size
+        # a group starts on the first seat of its four, or right after the group before it, and must leave room behind
+        begin = np.maximum.accumulate(GROUP * rank[seats][order] - before)
+        begin = np.minimum(begin, n_seats - len(self.member)) + before
+        first = np.empty(len(order), np.int64)
+        first[order] = begin
+        inside = np.arange(len(self.member)) - np.repeat(np.cumsum(self.size) - self.size, self.size)
+        seat_of = np.empty(len(finer.point), np.int64)
+        seat_of[self.member] = finer.curve[np.repeat(first, self.size) + inside]
+        return seat_of[finer.movable]
+
+
+def coarsen(problem: Problem) -> Coarse:
+    """Group clusters and seats by four."""
+    n = len(problem.point)
+    group, links, movable = np.arange(n), problem.links, problem.movable
+    pinned = np.setdiff1d(np.arange(n), movable)
+    for _ in range(2):
+        numbered, n_pairs = _numbered(pair(links, movable), movable, pinned)
+        group = numbered[group]
+        links = _merged(links, numbered)
+        movable, pinned = np.arange(n_pairs), np.arange(n_pairs, n_pairs + len(pinned))
+    member = problem.movable[np.argsort(group[problem.movable], kind="stable")]
+    mesh, curve = _grouped(problem)
+    was = np.setdiff1d(np.arange(n), problem.movable)
+    point, column, row = np.zeros(len(movable) + len(was), np.int64), *np.zeros((2, len(movable) + len(was)), np.int32)
+    point[pinned], column[pinned], row[pinned] = problem.point[was], problem.column[was] // 2, problem.row[was] // 2
+    coarse = Problem(
+        links=links,
+        mesh=mesh,
+        slot=np.arange(len(curve)),
+        curve=curve,
+        movable=movable,
+        column=column,
+        row=row,
+        point=point,
+        unit=problem.unit,
+        hop=problem.hop * 2,
+    )
+    return Coarse(problem=coarse, member=member, size=np.bincount(group[problem.movable], minlength=len(movable)))
+
+
+def _numbered(partner: Ints, movable: Ints, pinned: Ints) -> tuple[Ints, int]:
+    """Number of each cluster's pair, in the order of the pairs' first members; fixed clusters come after."""
+    leader = np.minimum(movable, partner[movable])
+    leaders, number = np.unique(leader, return_inverse=True)
+    numbered = np.empty(len(movable) + len(pinned), np.int64)
+    numbered[movable] = number
+    numbered[pinned] = len(leaders) + np.arange(len(pinned))
+    return numbered, len(leaders)
+
+
+def _merged(links: Links, group: Ints) -> Links:
+    """Links between groups. Weights shrink if a sum would not fit int32; only ratios matter on the way to a start."""
+    degree = np.diff(links.start).astype(np.int64)
+    source = group[np.repeat(np.arange(len(degree)), degree)]
+    merged, _ = symmetric(source, group[links.target], links.weight.astype(np.float64), int(group.max(initial=-1)) + 1)
+    return merged
+
+
+def _grouped(problem: Problem) -> tuple[Mesh, Ints]:
+    """Mesh whose seats are fours of seats along the curve, each at their mean; and its own curve."""
+    begin = np.arange(0, len(problem.curve), GROUP)
+    size = np.diff(begin, append=len(problem.curve))
+    x, y, column, row = (
+        np.add.reduceat(values[problem.curve].astype(np.int64), begin) // size
+        for values in (problem.mesh.point & 0xFFFFFFFF, problem.mesh.point >> 32, problem.mesh.column, problem.mesh.row)
+    )
+    columns, rows = (problem.mesh.columns + 1) // 2, (problem.mesh.rows + 1) // 2
+    column, row = (column // 2).astype(np.int32), (row // 2).astype(np.int32)
+    cell = row * np.int64(columns) + column
+    order = np.argsort(cell, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=rows * columns))]).astype(np.int64)
+    curve = np.empty(len(order), np.int64)
+    curve[order] = np.arange(len(order))
+    return Mesh(columns, rows, first, column[order], row[order], (x | y << 32)[order]), curve
