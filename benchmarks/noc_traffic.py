@@ -58,8 +58,9 @@ ROUTERS = {
         timing=Timing(x_latency=3, y_latency=3, inject_latency=2, eject_latency=3, credit_latency=2, buffer_packets=8),
         booksim=LOOKAHEAD,
     ),
-    # the same, but four slots and a slower credit: a round trip of seven cycles limits every link to 4/7. In BookSim2 it
-    # limits the way into a core as well, ours accept a packet a cycle: visible when routers in overload send to themselves
+    # the same, but four slots and a slower credit: a round trip of seven cycles limits every link to 4/7.
+    # In BookSim2 it limits the way into a core too, while ours accepts a packet a cycle: visible where cores in
+    # overload send to themselves.
     "shallow": Router(
         timing=Timing(x_latency=3, y_latency=3, inject_latency=2, eject_latency=3, credit_latency=4, buffer_packets=4),
         booksim={**LOOKAHEAD, "credit_delay": 2, "vc_buf_size": 4},
@@ -84,6 +85,9 @@ ROUTERS = {
 
 Measure = Callable[[str, str, float], tuple[float, float]]
 """(router, pattern, rate) -> mean latency, accepted packets per core and cycle."""
+
+Curves = dict[str, dict[str, dict]]
+"""router -> pattern -> what `curve` measured."""
 
 
 def ours(cycles: int) -> Measure:
@@ -236,23 +240,12 @@ def report(router: str, pattern: str, mine: dict, other: dict | None) -> None:
         print(line + (f"     {other[key]:.4f}   {mine[key] / other[key] - 1:+6.1%}" if other else ""))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--booksim", type=Path, help="BookSim2's program, run beside ours")
-    parser.add_argument("--commit", default="unknown", help="which commit of BookSim2 it is, for the reference file")
-    parser.add_argument("--save", action="store_true", help=f"store BookSim2's numbers in {REFERENCE.name}")
-    parser.add_argument("--router", choices=ROUTERS, action="append", help="only these router designs")
-    parser.add_argument("--pattern", choices=PATTERNS, action="append", help="only these patterns")
-    parser.add_argument("--cycles", type=int, default=20_000, help="cycles measured at each rate")
-    parser.add_argument("--json", type=Path, help="write all numbers to this file")
-    arguments = parser.parse_args()
-
-    stored = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {"curves": {}}
-    mine, theirs = ours(arguments.cycles), None
-    if arguments.booksim:
-        theirs = booksim(arguments.booksim, arguments.cycles)
-    results: dict[str, dict[str, dict]] = {}
-    references: dict[str, dict[str, dict]] = {}
+def compare(arguments: argparse.Namespace, stored: dict) -> tuple[Curves, Curves]:
+    """Measure and print all curves; returns ours and, if it ran, BookSim2's."""
+    mine = ours(arguments.cycles)
+    theirs = booksim(arguments.booksim, arguments.cycles) if arguments.booksim else None
+    results: Curves = {}
+    references: Curves = {}
     for router in arguments.router or ROUTERS:
         for pattern in arguments.pattern or PATTERNS:
             reference = None if theirs else stored["curves"].get(router, {}).get(pattern)
@@ -267,24 +260,44 @@ def main() -> None:
             results.setdefault(router, {})[pattern] = curve(mine, router, pattern, rates)
             report(router, pattern, results[router][pattern], reference)
             sys.stdout.flush()
-    speeds = speed(5)
+    return results, references
+
+
+def save(stored: dict, references: Curves, commit: str, cycles: int) -> None:
+    """Store BookSim2's curves beside those of other routers and patterns."""
+    about = {
+        "simulator": "BookSim 2",
+        "commit": commit,
+        "measured_cycles": cycles,
+        "mesh": "8x8",
+        "saturation": f"rate at which the mean latency is {SATURATED} x that of an idle network",
+        "settings": {name: router.booksim for name, router in ROUTERS.items()},
+    }
+    curves = {name: {**stored["curves"].get(name, {}), **references.get(name, {})} for name in ROUTERS}
+    REFERENCE.write_text(json.dumps({"about": about, "curves": curves}, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--booksim", type=Path, help="BookSim2's program, run beside ours")
+    parser.add_argument("--commit", default="unknown", help="which commit of BookSim2 it is, for the reference file")
+    parser.add_argument("--save", action="store_true", help=f"store BookSim2's numbers in {REFERENCE.name}")
+    parser.add_argument("--router", choices=ROUTERS, action="append", help="only these router designs")
+    parser.add_argument("--pattern", choices=PATTERNS, action="append", help="only these patterns")
+    parser.add_argument("--cycles", type=int, default=20_000, help="cycles measured at each rate")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file")
+    arguments = parser.parse_args()
+
+    stored = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {"curves": {}}
+    results, references = compare(arguments, stored)
+    speeds, analytic = speed(5), analytic_speed(5)
     print()
     for row in speeds:
         print(f"{row['workload']:40s} {row['packet_hops_per_second'] / 1e6:6.1f} M packet-hops/s (one core)")
-    analytic = analytic_speed(5)
     for flows, seconds in analytic.items():
         print(f"analytic loads of {int(flows):9,d} flows, 80 chips    {seconds * 1e3:6.2f} ms (one core)")
-    if arguments.save and theirs:
-        about = {
-            "simulator": "BookSim 2",
-            "commit": arguments.commit,
-            "measured_cycles": arguments.cycles,
-            "mesh": "8x8",
-            "saturation": f"rate at which the mean latency is {SATURATED} x that of an idle network",
-            "settings": {name: router.booksim for name, router in ROUTERS.items()},
-        }
-        curves = {name: {**stored["curves"].get(name, {}), **references.get(name, {})} for name in ROUTERS}
-        REFERENCE.write_text(json.dumps({"about": about, "curves": curves}, indent=1) + "\n")
+    if arguments.save and references:
+        save(stored, references, arguments.commit, arguments.cycles)
     if arguments.json:
         machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
         timings = {name: asdict(router.timing) for name, router in ROUTERS.items()}

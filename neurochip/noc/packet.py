@@ -176,7 +176,8 @@ def _flows(mesh: Mesh, injections: Injections) -> Records:
     exit_ = mesh.n_links + injections.target
 
     flows = np.zeros(len(injections.count), FLOW)
-    flows["next_time"], flows["spacing"] = injections.first, injections.spacing
+    flows["first"] = flows["next_time"] = injections.first
+    flows["spacing"] = injections.spacing
     flows["count"] = injections.count
     flows["first_packet"] = np.cumsum(injections.count) - injections.count
     flows["exit"] = exit_

@@ -127,7 +127,6 @@ def inject(slots: Records, flows: Records, heap: Int32Array, channel: Any, laten
     f = heap[channel.queue]
     flow, slot = flows[f], slots[channel.head]
     slot.time = flow.next_time + latency
-    slot.born = flow.next_time
     slot.flow = f
     slot.k = flow.sent
     slot.turn = flow.start
@@ -172,7 +171,6 @@ def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c
     slot, old = slots[channel.tail], slots[where[0]]
     flow = flows[old.flow]
     slot.time = where[1] + channel.latency
-    slot.born = old.born
     slot.flow = old.flow
     slot.k = old.k
     if old.straight > 0:
@@ -229,7 +227,7 @@ def deliver(
     slot, total = slots[where[0]], totals[0]
     flow = flows[slot.flow]
     time = where[1] + total.eject
-    latency = time - slot.born
+    latency = time - (flow.first + slot.k * flow.spacing)
     octave, place = 0, latency
     while place >= EXACT:
         place >>= 1

@@ -11,8 +11,8 @@ Int64Array = NDArray[np.int64]
 Int32Array = NDArray[np.int32]
 Records = NDArray[np.void]
 
-# Arrays of records keep what is used together in one cache line. They also spare reference counts: Numba counts an array
-# whose last use in a function lies in a branch (two atomic operations a call, measured ten times slower in all), so that
+# Arrays of records keep what is used together in one cache line. They also spare reference counts: Numba counts an
+# array whose last use in a function lies in a branch, two atomic operations a call (all in all ten times slower). So
 # the kernels take records out of arrays first and branch then.
 CHANNEL = np.dtype(
     [
@@ -50,7 +50,6 @@ CHANNEL = np.dtype(
 SLOT = np.dtype(
     [
         ("time", "i8"),  # of a packet: when it may bid; of an empty slot: when it may be won again
-        ("born", "i8"),  # injection time
         ("flow", "i4"),
         ("k", "u4"),  # number of the packet in its flow
         ("turn", "i4"),  # the channel to take after going straight
@@ -62,6 +61,7 @@ SLOT = np.dtype(
 
 FLOW = np.dtype(
     [
+        ("first", "i8"),
         ("next_time", "i8"),
         ("spacing", "i8"),
         ("count", "i8"),
