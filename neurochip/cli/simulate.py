@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from neurochip.cli.console import Progress, json_option, refuse_unwritable, write_json
+from neurochip.cli.console import Progress, json_option, print_table, refuse_unwritable, write_json
+
+if TYPE_CHECKING:
+    from neurochip.report.report import Report
 
 
 @click.command("simulate")
@@ -38,7 +43,6 @@ def simulate_command(
     """Run a program on input data, spike for spike."""
     refuse_unwritable(json_file, report_file)
     from neurochip import api
-    from neurochip.cli.tables import print_report
     from neurochip.errors import SimulationError
     from neurochip.inputs import load_input, load_labels
 
@@ -57,8 +61,18 @@ def simulate_command(
     if report_file is not None:
         write_html(result, report_file)
     if json_file != "-":
-        print_report(facts)
+        print_report(result.report)
     if check and not result.exact:
         raise SimulationError(
             f"the simulation differs from the integer reference: {facts['check'].get('first_difference')}"
         )
+
+
+def print_report(report: Report) -> None:
+    """Print the sections of a report as tables, each with its notes."""
+    from neurochip.report.render import sections
+
+    for section in sections(report):
+        print_table(section.title, section.mappings())
+        for note in section.notes:
+            click.echo(f"  {note}")

@@ -183,7 +183,7 @@ def test_compile_passes_every_option_on(compiled, tmp_path):
     assert call == (
         "m.pt", "c.yaml",
         {"arch": "spikformer", "settings": {"T": "4", "num_heads": "8"}, "weight_bits": 4, "attention": "processor",
-         "placement": "random", "profile": "p", "seed": 3},
+         "placement": "random", "profile": "p", "seed": 3, "ema": False},
     )  # fmt: skip
 
 
@@ -256,17 +256,17 @@ def simulated(monkeypatch):
     def simulate(program, x, *, progress, **options):
         calls.append((x.shape, options))
         progress(3, 3)
-        return SimpleNamespace(to_dict=lambda: FACTS, exact=FACTS["check"]["exact"])
+        return SimpleNamespace(to_dict=lambda: FACTS, exact=FACTS["check"]["exact"], report="the report")
 
     monkeypatch.setattr(neurochip.api, "simulate", simulate)
+    monkeypatch.setattr("neurochip.cli.simulate.print_report", lambda report: print(f"tables of {report}"))
     return calls
 
 
 def test_simulate_prints_the_report(simulated, saved):
     result = run("simulate", saved / "p.ncp", "--input", saved / "x.npy", "--labels", saved / "y.npy", "--limit", 2)
     assert result.exit_code == 0, result.output
-    for words in ("accuracy", "0.9000", "fc1", "700 nJ", "not published", "6 ticks, 10 us"):
-        assert words in result.stdout
+    assert result.stdout == "tables of the report\n"
     assert result.stderr == "simulate 3/3\n"
     (shape, options), = simulated  # fmt: skip
     assert shape == (4, 3, 20)
