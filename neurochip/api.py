@@ -69,6 +69,7 @@ def compile(
     *,
     arch: str | None = None,
     settings: Mapping[str, str] | None = None,
+    ema: bool = False,
     weight_bits: int | None = None,
     attention: str = "auto",
     placement: str = "anneal",
@@ -79,6 +80,7 @@ def compile(
     """Compile a model (file or Graph) for a chip (file, name of a shipped chip, or ChipSpec).
 
     Args:
+        arch, settings, ema: how to read a model file; see ``load_model``.
         on_stage: called after each stage with its name and a function that renders the stage as text.
     Raises:
         NeurochipError: see ``compiler.pipeline.compile_graph``, ``load_model`` and ``load_chip``.
@@ -88,7 +90,7 @@ def compile(
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
     options = Options(weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed)
     if isinstance(model, str | Path):
-        graph = load_model(model, arch=arch, settings=settings)
+        graph = load_model(model, arch=arch, settings=settings, ema=ema)
         return compile_graph(graph, spec, options, model_sha256=file_sha256(model), on_stage=on_stage)
     return compile_graph(model, spec, options, on_stage=on_stage)
 

@@ -35,6 +35,7 @@ def parse_settings(context: click.Context, parameter: click.Parameter, values: t
     "--set", "settings", metavar="KEY=VALUE", multiple=True, callback=parse_settings,
     help="A fact that the model file does not tell (T=4, num_heads=8, ...); may be repeated.",
 )  # fmt: skip
+@click.option("--ema", is_flag=True, help="The averaged weights of the model file.")
 @click.option("--weight-bits", type=click.IntRange(1, 64), metavar="B", help="Width of a weight, sign included.")
 @click.option(
     "--attention", default="auto", show_default=True, metavar="METHOD", help="How the chip computes attention."

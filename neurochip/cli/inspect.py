@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from neurochip.cli.compile import parse_settings
 from neurochip.cli.console import json_option, print_table, write_json
 
 if TYPE_CHECKING:
@@ -18,13 +19,19 @@ Sections = dict[str, list[dict[str, Any]]]
 
 @click.command("inspect")
 @click.argument("file", metavar="FILE")
+@click.option("--arch", metavar="NAME", help="Architecture of a model, if its tensors do not tell.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, callback=parse_settings,
+    help="A fact that a model file does not tell (T=4, num_heads=8, ...); may be repeated.",
+)  # fmt: skip
+@click.option("--ema", is_flag=True, help="The averaged weights of a model.")
 @json_option
-def inspect_command(file: str, json_file: str | None) -> None:
+def inspect_command(file: str, arch: str | None, settings: dict[str, str], ema: bool, json_file: str | None) -> None:
     """Show what is in a model, a program or a chip file.
 
     The content decides, not the name. A shipped chip's name will do as well.
     """
-    kind, sections = describe_file(file)
+    kind, sections = describe_file(file, arch=arch, settings=settings, ema=ema)
     if json_file is not None:
         write_json(json_file, {"file": file, "kind": kind, **sections})
     if json_file != "-":
@@ -33,7 +40,9 @@ def inspect_command(file: str, json_file: str | None) -> None:
             print_table(title, rows)
 
 
-def describe_file(file: str) -> tuple[str, Sections]:
+def describe_file(
+    file: str, *, arch: str | None = None, settings: dict[str, str] | None = None, ema: bool = False
+) -> tuple[str, Sections]:
     """What ``file`` is, and its tables. Raises the error of the reader that its content asks for."""
     from neurochip.program.file import is_program
 
@@ -45,7 +54,7 @@ def describe_file(file: str) -> tuple[str, Sections]:
         from neurochip.program.file import load_program
 
         return "program", describe_program(load_program(path))
-    return ("chip", _chip(file)) if _is_text(path) else _model(path)
+    return ("chip", _chip(file)) if _is_text(path) else _model(path, arch, settings, ema)
 
 
 def _is_text(path: Path) -> bool:
@@ -81,12 +90,12 @@ def _chip(file: str) -> Sections:
     }
 
 
-def _model(path: Path) -> tuple[str, Sections]:
+def _model(path: Path, arch: str | None, settings: dict[str, str] | None, ema: bool) -> tuple[str, Sections]:
     from compiler.importers import load_model
     from compiler.importers.checkpoint import read_checkpoint
     from neurochip.errors import CheckpointError
 
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, ema=ema)
     tensors: list[dict[str, Any]] = [
         {"tensor": name, "dtype": str(array.dtype), "shape": " x ".join(map(str, array.shape)), "bytes": array.nbytes}
         for name, array in checkpoint.tensors.items()
@@ -99,8 +108,10 @@ def _model(path: Path) -> tuple[str, Sections]:
         {"fact": "also in the file", "value": ", ".join(checkpoint.other) or "nothing"},
     ]
     try:
-        graph = load_model(path)
+        graph = load_model(path, arch=arch, settings=settings, ema=ema)
     except CheckpointError as error:
+        if arch is not None or settings:
+            raise
         click.echo(f"not of an architecture this version knows, so only its tensors are shown: {error}", err=True)
         return "tensors", {"file": file, "arguments": arguments, "tensors": tensors}
     return "model", {"file": file, **_graph(graph), "arguments": arguments, "tensors": tensors}
@@ -116,9 +127,26 @@ def _graph(graph: Graph) -> Sections:
     }
     return {
         "model": [{"fact": name, "value": value} for name, value in facts.items()],
+        "operations": _operations(graph),
         "settings": [{"setting": s.name, "value": str(s.value), "from": s.origin} for s in graph.settings],
         "nodes": [_node(graph, node) for node in graph.nodes],
     }
+
+
+def _operations(graph: Graph) -> list[dict[str, Any]]:
+    """What is not spiking about the model, in the words of docs/supported-models.md."""
+    from compiler.ir.survey import survey
+
+    found = survey(graph)
+    rows = {
+        "stacked / MLP": found.stacked,
+        "attention": found.attention,
+        "residual connections": found.residual,
+        "patch embedding": found.embedding,
+        "layers that read counts above 1": ", ".join(found.counts) or "none",
+        "layers that read real values": ", ".join(found.reals) or "none",
+    }
+    return [{"part": part, "what it takes": words} for part, words in rows.items()]
 
 
 def _node(graph: Graph, node: Node) -> dict[str, Any]:
