@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,15 @@ def run(settings: Settings) -> Results:
     tables: dict[str, list[Row]] = {}
     details = {}
     for name in settings.models:
-        facts = measure(prepare(name, settings.cache), settings)
+        facts: Facts = {}
+        for part in measure(prepare(name, settings.cache), settings):
+            facts |= part
+            for title, rows in report(name, part, facts).items():
+                print_table(title, rows)
+                tables[title] = rows
         details[name] = facts
-        for title, rows in report(name, facts).items():
-            print_table(title, rows)
-            tables[title] = rows
-    return Results(
-        tables={"Full-size models": [summary(n, f) for n, f in details.items()]},
-        details={"models": details, "each": tables},
-    )
+    rows = [summary(name, facts) for name, facts in details.items()]
+    return Results(tables={"Full-size models": rows}, details={"models": details, "each": tables})
 
 
 def prepare(name: str, cache: Path) -> Case:
@@ -69,21 +70,17 @@ def prepare(name: str, cache: Path) -> Case:
     )
 
 
-def measure(case: Case, settings: Settings) -> Facts:
+def measure(case: Case, settings: Settings) -> Iterator[Facts]:
     """Compile, simulate with both networks, and run PyTorch, each in a process of its own, one after the other."""
-    facts: Facts = {
-        "compile": run_job({
-            "job": "compile", "model": str(case.checkpoint), "chip": CHIP, "settings": case.model.options(case.steps),
-            "output": str(case.program), "repeat": 1,
-        })
-    }  # fmt: skip
+    options = case.model.options(case.steps)
+    job: Facts = {"job": "compile", "model": str(case.checkpoint), "chip": CHIP, "settings": options}
+    yield {"compile": run_job({**job, "output": str(case.program), "repeat": 1})}
     job = {"job": "simulate", "program": str(case.program), "x": str(case.images), "threads": THREADS}
-    facts["analytic"] = run_job({**job, "noc": "analytic", "repeat": REPEAT, "warm_up": True, "profile": True})
+    yield {"analytic": run_job({**job, "noc": "analytic", "repeat": REPEAT, "warm_up": True, "profile": True})}
     if settings.torch_python is not None:
-        facts["torch"] = _torch(case, settings.torch_python)
+        yield {"torch": _torch(case, settings.torch_python)}
     if settings.packet_noc:
-        facts["packet"] = run_job({**job, "noc": "packet", "repeat": 1, "warm_up": False, "profile": False})
-    return facts
+        yield {"packet": run_job({**job, "noc": "packet", "repeat": 1, "warm_up": False, "profile": False})}
 
 
 def _torch(case: Case, python: Path) -> Facts:
@@ -98,66 +95,94 @@ def _torch(case: Case, python: Path) -> Facts:
     return found
 
 
+def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
+    """Tables of what has just been measured of one model (``part``), beside what was before (``facts``)."""
+    tables: dict[str, list[Row]] = {}
+    if "compile" in part:
+        compiled = part["compile"]
+        program = compiled["program"]
+        stages = {**compiled["runs"][0]["stages_s"], "save": compiled["save_s"]}
+        tables["compile"] = [{"stage": stage, "seconds": seconds} for stage, seconds in stages.items()]
+        tables["placement"] = [{"method": k, "neuron hops": v} for k, v in program["placement_costs"].items()]
+        tables["compiled"] = [_compiled(name, compiled)]
+    if "analytic" in part:
+        run = part["analytic"]
+        tables["simulate, one thread, hottest functions"] = run["hottest"]
+        tables["packets by kind of sender"] = _shares("kind", run["packets_by_kind"])
+        tables["firing"] = [dict(zip(("mean rate", "least", "largest"), run["rates"], strict=True))]
+        tables["simulated"] = [_simulated(name, run)]
+    if "torch" in part:
+        tables["SpikingJelly beside ours, weights of 8 bits"] = [_beside(facts["analytic"], part["torch"])]
+    if "packet" in part:
+        tables["packet network"] = [_packets(part["packet"])]
+    return {f"{name}: {title}": rows for title, rows in tables.items()}
+
+
 def summary(name: str, facts: Facts) -> Row:
     """One line for one model."""
-    compiled, run = facts["compile"], facts["analytic"]
+    row = {**_compiled(name, facts["compile"]), **_simulated(name, facts["analytic"])}
+    if "torch" in facts:
+        row["of SpikingJelly"] = _beside(facts["analytic"], facts["torch"])["ours / theirs"]
+    if "packet" in facts:
+        row |= {f"packet {key}": value for key, value in _packets(facts["packet"]).items() if key in ("s", "M hops/s")}
+    return row
+
+
+def _compiled(name: str, compiled: Facts) -> dict[str, object]:
     program = compiled["program"]
-    speed = run["synaptic_operations"] / run["wall_s"] / THREADS
-    row: dict[str, object] = {
+    return {
         "model": name,
         "compile, s": compiled["runs"][0]["total_s"],
         "compile, GB": compiled["peak_bytes"] / 1e9,
-        "program / weights": compiled["program_bytes"] / compiled["weight_bytes"],
+        "weights, MB": compiled["weight_bytes"] / 1e6,
+        "program, MB": compiled["program_bytes"] / 1e6,
+        "neurons": program["neurons"],
         "cores": program["cores"],
         "over bound": program["cores"] / program["lower_bound_cores"],
         "chips": program["chips"],
+    }
+
+
+def _simulated(name: str, run: Facts) -> dict[str, object]:
+    speed = run["synaptic_operations"] / run["wall_s"] / THREADS
+    return {
+        "model": name,
         "simulate, s": run["wall_s"],
         "simulate, GB": run["peak_bytes"] / 1e9,
         "G accumulates": run["synaptic_operations"] / 1e9,
         "G/s and core": speed / 1e9,
         "of bare": speed / run["bare_rate"],
         "token kernel of bare": _token_share(run),
-        "of SpikingJelly": None,
-        "packet NoC, s": None,
-        "M hops/s": None,
+        "M packets": run["packets"] / 1e6,
+        "M hops": run["hops"] / 1e6,
     }
-    if "torch" in facts:
-        row["of SpikingJelly"] = run["wall_s"] / min(facts["torch"]["seconds"])
-    if "packet" in facts:
-        row["packet NoC, s"] = facts["packet"]["wall_s"]
-        row["M hops/s"] = facts["packet"]["hops"] / facts["packet"]["wall_s"] / 1e6
-    return row
 
 
-def report(name: str, facts: Facts) -> dict[str, list[Row]]:
-    """Tables of one model: stages, hot spots, traffic, agreement with PyTorch."""
-    compiled, run = facts["compile"], facts["analytic"]
-    packets = run["packets_by_kind"]
-    program = compiled["program"]
-    tables: dict[str, list[Row]] = {
-        f"{name}: compile": [{"stage": k, "seconds": s} for k, s in compiled["runs"][0]["stages_s"].items()],
-        f"{name}: simulate, one thread, hottest functions": run["hottest"],
-        f"{name}: packets by kind of sender": [
-            {"kind": k, "packets": n, "share": n / max(run["packets"], 1)}
-            for k, n in sorted(packets.items(), key=lambda item: -item[1])
-        ],
-        f"{name}: placement": [{"method": k, "neuron hops": v} for k, v in program["placement_costs"].items()],
-        f"{name}: run": [summary(name, facts)],
-        f"{name}: firing": [dict(zip(("mean rate", "least", "largest"), run["rates"], strict=True))],
+def _beside(run: Facts, torch: Facts) -> dict[str, object]:
+    ours, theirs = np.array(run["logits"]), np.array(torch["logits"])
+    return {
+        "theirs, s": min(torch["seconds"]),
+        "ours, s": run["wall_s"],
+        "ours / theirs": run["wall_s"] / min(torch["seconds"]),
+        "their spikes": sum(torch["spikes"].values()),
+        "correlation of logits": float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]),
     }
-    if "torch" in facts:
-        ours, theirs = np.array(run["logits"]), np.array(facts["torch"]["logits"])
-        tables[f"{name}: SpikingJelly beside ours (8-bit weights)"] = [
-            {
-                "theirs, s": min(facts["torch"]["seconds"]),
-                "ours, s": run["wall_s"],
-                "their spikes": sum(facts["torch"]["spikes"].values()),
-                "correlation of logits": float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]),
-            }
-        ]
-    if "packet" in facts:
-        tables[f"{name}: packet network"] = [{"figure": k, "value": v} for k, v in facts["packet"]["noc"].items()]
-    return tables
+
+
+def _packets(run: Facts) -> dict[str, object]:
+    return {
+        "s": run["wall_s"],
+        "M hops": run["hops"] / 1e6,
+        "M hops/s": run["hops"] / run["wall_s"] / 1e6,
+        **run["noc"],
+    }
+
+
+def _shares(what: str, counts: dict[str, int]) -> list[Row]:
+    """Counts and their shares, largest first."""
+    total = max(sum(counts.values()), 1)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return [{what: name, "packets": count, "share": count / total} for name, count in ordered]
 
 
 def _token_share(run: Facts) -> float | None:

@@ -119,7 +119,7 @@ def test_a_full_size_model_is_reported_beside_pytorch_and_the_bare_kernel(facts)
     row = summary("tiny@2", facts)
     assert row["of SpikingJelly"] == facts["analytic"]["wall_s"]
     assert 0 < row["of bare"] < 1
-    tables = report("tiny@2", facts)
+    tables = report("tiny@2", facts, facts)
     assert sum(r["share"] for r in tables["tiny@2: packets by kind of sender"]) == pytest.approx(1)
     assert sum(len(rows) > 0 for rows in tables.values()) == len(tables)
 
