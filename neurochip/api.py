@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from compiler.ir.graph import Graph
 
-__all__ = ["Result", "compile", "load_chip", "load_model", "load_program", "save_program", "simulate"]
+__all__ = ["Result", "compile", "load_chip", "load_model", "load_program", "save_nir", "save_program", "simulate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +61,13 @@ def load_model(
     from compiler.importers import load_model as read
 
     return read(path, arch=arch, settings=settings, ema=ema)
+
+
+def save_nir(graph: Graph, path: str | Path, *, dt: float = 1e-4) -> tuple[str, ...]:
+    """Write a Graph as a NIR file; returns what other readers will not see. See ``compiler.exporters.save_nir``."""
+    from compiler.exporters import save_nir as write
+
+    return write(graph, path, dt=dt)
 
 
 def compile(

@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
 from compiler.importers.ms_resnet import MS_RESNET
+from compiler.importers.nir_file import is_hdf5
 from compiler.importers.options import Options, input_range
 from compiler.importers.qkformer import QKFORMER_CIFAR, QKFORMER_DVS, QKFORMER_IMAGENET
 from compiler.importers.sdt_v1 import SDT_V1
@@ -67,13 +68,19 @@ def load_model(
     """Read a checkpoint into a verified float Graph; nothing in the file is executed.
 
     Args:
-        path: a PyTorch checkpoint of one of the ``FAMILIES``.
+        path: a PyTorch checkpoint of one of the ``FAMILIES``, or a NIR file (see ``compiler.importers.nir_reader``).
         arch: name of a family, or of a group such as ``spikformer``; found from the tensors if None.
         settings: facts that the file cannot tell or tells wrongly, by option name (``T``, ``num_heads``, ...).
         ema: take the averaged weights that the trainer kept beside the last ones.
 
     Raises CheckpointError naming the file and what is wrong with it: its format, family, tensors or settings.
     """
+    if is_hdf5(path):
+        from compiler.importers.nir_reader import read_nir
+
+        if arch not in (None, "nir"):
+            raise CheckpointError(f"{path}: this is a NIR (HDF5) file, of no architecture '{arch}'; leave --arch out")
+        return read_nir(path, settings)
     checkpoint = read_checkpoint(path, ema=ema)
     try:
         family = find_family(checkpoint.tensors, arch)

@@ -44,6 +44,7 @@ def describe_file(
     file: str, *, arch: str | None = None, settings: dict[str, str] | None = None, ema: bool = False
 ) -> tuple[str, Sections]:
     """What ``file`` is, and its tables. Raises the error of the reader that its content asks for."""
+    from compiler.importers.nir_file import is_hdf5
     from neurochip.program.file import is_program
 
     path = Path(file)
@@ -54,7 +55,9 @@ def describe_file(
         from neurochip.program.file import load_program
 
         return "program", describe_program(load_program(path))
-    return ("chip", _chip(file)) if _is_text(path) else _model(path, arch, settings, ema)
+    if _is_text(path):
+        return "chip", _chip(file)
+    return _nir(path) if is_hdf5(path) else _model(path, arch, settings, ema)
 
 
 def _is_text(path: Path) -> bool:
@@ -115,6 +118,36 @@ def _model(path: Path, arch: str | None, settings: dict[str, str] | None, ema: b
         click.echo(f"not of an architecture this version knows, so only its tensors are shown: {error}", err=True)
         return "tensors", {"file": file, "arguments": arguments, "tensors": tensors}
     return "model", {"file": file, **_graph(graph), "arguments": arguments, "tensors": tensors}
+
+
+def _nir(path: Path) -> tuple[str, Sections]:
+    """The nodes of the file; a Graph needs settings that it does not tell, such as T."""
+    from compiler.importers.nir_file import printable, read_nir_file
+    from neurochip.errors import CheckpointError
+
+    try:
+        top = read_nir_file(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    edges = [f"{source} -> {target}" for source, target in top.edges]
+    nodes: list[dict[str, Any]] = [
+        {
+            "node": printable(name),
+            "primitive": printable(node.kind),
+            "parameters": ", ".join(f"{key} {_shape(value)}" for key, value in node.values.items()),
+            "metadata": ", ".join(f"{key} = {value}" for key, value in node.metadata.items()),
+        }
+        for name, node in top.nodes.items()
+    ]
+    metadata = [{"metadata": key, "value": str(value)} for key, value in top.metadata.items()]
+    return "NIR graph", {"metadata": metadata, "nodes": nodes, "edges": [{"edge": edge} for edge in edges]}
+
+
+def _shape(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} {_shape(inner)}" for key, inner in value.items()) + "}"
+    shape = getattr(value, "shape", ())
+    return " x ".join(map(str, shape)) if shape else str(value)[:40]
 
 
 def _graph(graph: Graph) -> Sections:
