@@ -15,15 +15,20 @@ from compiler.ir.ops import (
     Attention,
     AvgPool,
     BatchNorm,
+    Broadcast,
+    Clip,
     Concat,
     Conv2d,
     Delay,
     Embedding,
+    Filter,
     Gelu,
     Increment,
     Input,
     IntegerNeuron,
     LayerNorm,
+    LeakyMembrane,
+    LeakyNeuron,
     Linear,
     MatMul,
     MaxPool,
@@ -32,6 +37,7 @@ from compiler.ir.ops import (
     MultiThresholdNeuron,
     Neuron,
     Onset,
+    Pad,
     QuantiseInput,
     Readout,
     Relu,
@@ -140,7 +146,16 @@ class _Growth:
             gain = self.rng.normal(size=width).astype(np.float32) if self.rng.random() < 0.7 else None
             shape = (1,) * (len(x.shape) - 1)
             return Affine(gain=None if gain is None else gain.reshape(*shape, -1), offset=np.ones((*shape, 1))), name
-        functions = (Relu(), Gelu(), Gelu(approximate=True), Sigmoid(), Silu(), Tanh(), Softmax(axis=0))
+        functions = (
+            Relu(),
+            Gelu(),
+            Gelu(approximate=True),
+            Sigmoid(),
+            Silu(),
+            Tanh(),
+            Softmax(axis=0),
+            Clip(low=-1.0, high=0.5),
+        )
         return functions[self.rng.integers(len(functions))], name
 
     def history(self, name, x):
@@ -153,6 +168,8 @@ class _Growth:
             Increment(mean=True),
             Delay(),
             Onset(offset=np.full(shape, -2.5)),
+            Filter(decay=0.5),
+            Filter(decay=self.rng.uniform(0, 1, x.shape)),
         )
         if x.shape and max(abs(x.low), abs(x.high)) < 100 and self.rng.random() < 0.5:
             c = x.shape[-1]
@@ -161,6 +178,11 @@ class _Growth:
 
     def parts(self, name, x):
         axis = int(self.rng.integers(len(x.shape)))
+        if 1 in x.shape and self.rng.random() < 0.5:
+            return Broadcast(shape=tuple(3 if n == 1 else n for n in x.shape)), name
+        if self.rng.random() < 0.3:
+            around = tuple(int(n) for n in self.rng.integers(0, 3, len(x.shape)))
+            return Pad(before=around, after=around[::-1], value=float(self.rng.choice([0.0, -1.5]))), name
         if self.rng.random() < 0.5:
             start = int(self.rng.integers(x.shape[axis]))
             return Slice(axis=axis, start=start, stop=x.shape[axis], step=int(self.rng.integers(1, 3))), name
@@ -181,6 +203,11 @@ class _Growth:
                 IntegerNeuron(decay=0.5, gain=0.5, quantum=2.0, subtract=2.0, rounding="down"),
                 MultiThresholdNeuron(positive=0.5, negative=float(self.rng.choice([0.25, -0.25, 0])), levels=3),
                 TernaryNeuron(threshold=0.7, low=int(self.rng.integers(-3, 1)), high=2),
+                LeakyNeuron(decay=0.9, reset=str(self.rng.choice(["hard", "soft", "delayed", "lagging", "none"]))),
+                LeakyNeuron(
+                    decay=0.5, rest=0.25, threshold=self.rng.uniform(0.5, 1, x.shape), subtract=0.5, floor=-1.0
+                ),
+                LeakyMembrane(decay=0.5, gain=self.rng.normal(size=x.shape), fires="ge"),
             )
             return kinds[self.rng.integers(len(kinds))], name
         soft = bool(self.rng.random() < 0.3)

@@ -9,16 +9,22 @@ from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import (
     Accumulate,
     Affine,
+    Broadcast,
+    Clip,
     Concat,
     Delay,
     Embedding,
+    Filter,
     Gelu,
     Increment,
     Input,
     IntegerNeuron,
     LayerNorm,
+    LeakyMembrane,
+    LeakyNeuron,
     MultiThresholdNeuron,
     Onset,
+    Pad,
     Relu,
     Sigmoid,
     Silu,
@@ -114,6 +120,41 @@ class TestTernaryNeuron:
             TernaryNeuron(threshold=1.0, low=1, high=2).infer(TensorType((3,)))
 
 
+class TestLeakyNeuron:
+    def test_resets_by_hand(self):
+        # hard, v: 1.5 fires -> 0, 0.8, 0.4 + 0.8 = 1.2 fires
+        assert steps(LeakyNeuron(decay=0.5), 1.5, 0.8, 0.8) == [1, 0, 1]
+        # soft, v: 1.5 fires -> 0.5, 0.25 + 0.8 = 1.05 fires -> 0.05, 0.825
+        assert steps(LeakyNeuron(decay=0.5, reset="soft"), 1.5, 0.8, 0.8) == [1, 1, 0]
+        # delayed, v: 1.5 fires, 0.75 + 1.4 - 1 = 1.15 fires, 0.575 + 0.8 - 1 = 0.375
+        delayed = {"decay": 0.5, "reset": "delayed"}
+        assert steps(LeakyNeuron(**delayed), 1.5, 1.4, 0.8) == [1, 1, 0]
+        np.testing.assert_allclose(steps(LeakyMembrane(**delayed), 1.5, 1.4, 0.8), [1.5, 1.15, 0.375])
+        # lagging: 3.5 fires -> 2.5, still above: 2.5 - 1 = 1.5 fires, not charged again
+        np.testing.assert_allclose(steps(LeakyMembrane(decay=1.0, reset="lagging"), 3.5, 0), [2.5, 1.5])
+        assert steps(LeakyNeuron(decay=1.0, reset="none"), 1.5, 0, -1) == [1, 1, 0]
+
+    def test_decay_is_towards_rest_from_start(self):
+        op = LeakyMembrane(decay=0.5, rest=-1.0, start=3.0, threshold=9.0, gain=2.0, floor=-0.5)
+        assert steps(op, 0.0, 1.0, -9.0) == [1.0, 2.0, -0.5]
+
+    def test_equality_and_constants_that_differ(self):
+        op = LeakyNeuron(decay=np.array([0.0, 1.0]), threshold=np.array([1.0, 1.5]), fires="ge")
+        x = np.ones((2, 1, 2))
+        assert op.reference(x)[:, 0].tolist() == [[1, 0], [1, 1]]
+        assert op.infer(TensorType((2,))).is_binary
+
+    def test_illegal_parameters_are_refused(self):
+        for op, message in [
+            (LeakyNeuron(decay=0.5, reset="maybe"), "expected reset to be one of hard, soft, delayed, lagging, none"),
+            (LeakyNeuron(decay=0.5, fires="never"), "expected fires to be 'ge' or 'gt'"),
+            (LeakyNeuron(decay=np.ones(4)), r"expected decay of shape \(3,\) or with sizes of 1"),
+            (LeakyNeuron(decay=0.5, gain=inf), "expected a finite gain"),
+        ]:
+            with pytest.raises(GraphError, match=message):
+                op.infer(TensorType((3,)))
+
+
 class TestTime:
     def test_sums_and_increments_by_hand(self):
         assert steps(Accumulate(), 1, 2, 4) == [1, 3, 7]
@@ -121,6 +162,7 @@ class TestTime:
         assert steps(Increment(), 1, 3, 7) == [1, 2, 4]
         assert steps(Increment(mean=True), 1, 1.5, 3) == [1, 2, 6]
         assert steps(Delay(), 5, 6, 7) == [0, 5, 6]
+        assert steps(Filter(decay=0.5), 4, 1, 1) == [4, 3, 2.5]
         assert steps(Onset(offset=np.array([10.0])), 1, 2, 3) == [11, 2, 3]
 
     def test_increments_of_a_product_are_the_matrix_module_of_the_paper(self):
@@ -175,6 +217,16 @@ class TestParts:
         assert op.infer(TensorType.spikes((3, 2))) == TensorType.spikes((2, 2))
         assert op.reference(self.x)[0, 0].tolist() == [[0, 1], [4, 5]]
 
+    def test_borders_and_repetitions(self):
+        op = Pad(before=(1, 0), after=(0, 2), value=-1.0)
+        assert op.infer(TensorType.spikes((3, 2))).shape == (4, 4)
+        assert op.infer(TensorType.spikes((3, 2))).low == -1
+        assert op.reference(self.x)[0, 0, :2].tolist() == [[-1, -1, -1, -1], [0, 1, -1, -1]]
+        assert Broadcast(shape=(3, 4)).infer(TensorType((3, 1))).shape == (3, 4)
+        assert Broadcast(shape=(3, 4)).reference(self.x[..., :1])[1, 0, 2].tolist() == [10, 10, 10, 10]
+        with pytest.raises(GraphError, match=r"cannot repeat axes of size 1 of \(3, 2\) to get \(3, 4\)"):
+            Broadcast(shape=(3, 4)).infer(TensorType((3, 2)))
+
     def test_misfits_are_refused(self):
         with pytest.raises(GraphError, match=r"equal sizes beside axis 0, got \(3, 2\), \(3, 4\)"):
             Concat().infer(TensorType((3, 2)), TensorType((3, 4)))
@@ -221,6 +273,7 @@ def test_functions_equal_torch():
     t, f = torch.tensor(x), torch.nn.functional
     pairs = [
         (Relu(), f.relu(t)),
+        (Clip(low=-1.0, high=0.5), t.clamp(-1, 0.5)),
         (Gelu(), f.gelu(t)),
         (Gelu(approximate=True), f.gelu(t, approximate="tanh")),
         (Sigmoid(), torch.sigmoid(t)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.ir.ops.activation import Gelu, Relu, Sigmoid, Silu, Tanh
+from compiler.ir.ops.activation import Clip, Gelu, Relu, Sigmoid, Silu, Tanh
 from compiler.ir.ops.affine import Affine
 from compiler.ir.ops.attention import Attention, MatMul
 from compiler.ir.ops.base import Floats, Op, Weights
@@ -11,7 +11,8 @@ from compiler.ir.ops.elementwise import Add, Scale
 from compiler.ir.ops.embedding import Embedding
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.integer_neuron import IntegerNeuron
-from compiler.ir.ops.join import Concat, Slice
+from compiler.ir.ops.join import Broadcast, Concat, Pad, Slice
+from compiler.ir.ops.leaky_neuron import LeakyMembrane, LeakyNeuron
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.mask import AndNot, Mul
 from compiler.ir.ops.neuron import Neuron
@@ -21,7 +22,7 @@ from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Mean, Sum, TimeMean
-from compiler.ir.ops.running import Accumulate, Delay, Increment, Onset
+from compiler.ir.ops.running import Accumulate, Delay, Filter, Increment, Onset
 from compiler.ir.ops.serial_neuron import SerialNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.ir.ops.threshold_neuron import MultiThresholdNeuron, TernaryNeuron
@@ -70,6 +71,12 @@ OPS: tuple[type[Op], ...] = (
     Tanh,
     Embedding,
     Wkv,
+    LeakyNeuron,
+    LeakyMembrane,
+    Filter,
+    Clip,
+    Broadcast,
+    Pad,
 )
 
 __all__ = [
@@ -81,16 +88,21 @@ __all__ = [
     "Attention",
     "AvgPool",
     "BatchNorm",
+    "Broadcast",
+    "Clip",
     "Concat",
     "Conv2d",
     "Delay",
     "Embedding",
+    "Filter",
     "Floats",
     "Gelu",
     "Increment",
     "Input",
     "IntegerNeuron",
     "LayerNorm",
+    "LeakyMembrane",
+    "LeakyNeuron",
     "Linear",
     "MatMul",
     "MaxPool",
@@ -100,6 +112,7 @@ __all__ = [
     "Neuron",
     "Onset",
     "Op",
+    "Pad",
     "QuantiseInput",
     "Readout",
     "Relu",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf
+from math import erf, isinf
 from typing import ClassVar
 
 import numpy as np
 
 from compiler.ir.ops.base import Floats, Op, sole
 from compiler.ir.types import TensorType
+from neurochip.errors import GraphError
 
 GELU_LOW = -0.1701
 """Just below the smallest values of GELU, -0.16997 at -0.7518, and of its approximation, -0.17004."""
@@ -33,6 +34,27 @@ class Relu(Op):
     def reference(self, *xs: Floats) -> Floats:
         (x,) = xs
         return np.maximum(x, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip(Op):
+    """``y = min(max(x, low), high)``."""
+
+    mnemonic: ClassVar[str] = "clip"
+    low: float
+    high: float
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x = sole(types)
+        if not self.low <= self.high:
+            raise GraphError(f"expected low <= high, got {self.low} and {self.high}")
+        whole = x.integer and all(float(bound).is_integer() or isinf(bound) for bound in (self.low, self.high))
+        low, high = (min(max(bound, self.low), self.high) for bound in (x.low, x.high))
+        return TensorType(x.shape, integer=whole, low=low, high=high, timed=x.timed)
+
+    def reference(self, *xs: Floats) -> Floats:
+        (x,) = xs
+        return np.clip(x, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

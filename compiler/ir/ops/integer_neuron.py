@@ -21,7 +21,7 @@ class IntegerNeuron(Op):
 
     - charge: ``v = decay * v + gain * x``;
     - fire: ``k = clip(round(v / quantum), 0, levels)`` spikes, rounding half to ``even``, half ``up``, or ``down``;
-    - reset: ``v = v - k * subtract``.
+    - reset: ``v = v - k * subtract``, then ``v = max(v, floor)`` if there is a ``floor``.
 
     Attributes:
         levels: most spikes of one step; None = no limit.
@@ -40,6 +40,7 @@ class IntegerNeuron(Op):
     gain: float = 1.0
     quantum: float = 1.0
     subtract: float = 1.0
+    floor: float | None = None
 
     def infer(self, *types: TensorType) -> TensorType:
         x = sole(types)
@@ -63,6 +64,8 @@ class IntegerNeuron(Op):
             v = self.decay * v + self.gain * x[t] if self.decay else self.gain * x[t]
             spikes[t] = np.clip(self._rounded(v / self.quantum), 0, self.levels)
             v = v - spikes[t] * self.subtract
+            if self.floor is not None:
+                v = np.maximum(v, self.floor)
         return spikes
 
     def _rounded(self, quanta: Floats) -> Floats:

@@ -62,6 +62,55 @@ class Concat(Op):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pad(Op):
+    """More elements of one ``value`` around each axis of ``shape``.
+
+    Attributes:
+        before, after: how many for each axis.
+    """
+
+    mnemonic: ClassVar[str] = "pad"
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0.0
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x = sole(types)
+        if not len(self.before) == len(self.after) == len(x.shape) or min(*self.before, *self.after, 0) < 0:
+            raise GraphError(f"expected two numbers >= 0 for each axis of {x.shape}, got {self.before}, {self.after}")
+        shape = tuple(a + n + b for a, n, b in zip(self.before, x.shape, self.after, strict=True))
+        if shape == x.shape:
+            return x
+        whole = x.integer and float(self.value).is_integer()
+        return TensorType(shape, integer=whole, low=min(x.low, self.value), high=max(x.high, self.value), timed=x.timed)
+
+    def reference(self, *xs: Floats) -> Floats:
+        (x,) = xs
+        widths = [(0, 0), (0, 0), *zip(self.before, self.after, strict=True)]
+        return np.pad(x, widths, constant_values=self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast(Op):
+    """Axes of size 1 repeated until the value has ``shape``."""
+
+    mnemonic: ClassVar[str] = "broadcast"
+    shape: tuple[int, ...]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x = sole(types)
+        if len(self.shape) != len(x.shape) or any(
+            n not in (1, m) or m < 1 for n, m in zip(x.shape, self.shape, strict=True)
+        ):
+            raise GraphError(f"cannot repeat axes of size 1 of {x.shape} to get {self.shape}")
+        return x.with_shape(*self.shape)
+
+    def reference(self, *xs: Floats) -> Floats:
+        (x,) = xs
+        return np.array(np.broadcast_to(x, (*x.shape[:2], *self.shape)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
     """Elements start, start + step, ... before ``stop`` along ``axis`` of ``shape``."""
 

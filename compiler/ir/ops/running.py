@@ -37,6 +37,37 @@ class Accumulate(Op):
         return total / _numbers(x) if self.mean else total
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Filter(Op):
+    """A sum that fades: ``y[t] = decay * y[t-1] + x[t]``, y before the start 0. A synaptic current, a leaky readout.
+
+    Attributes:
+        decay: 0..1; a number, or an array with as many axes as ``shape``, each as long or of size 1.
+    """
+
+    mnemonic: ClassVar[str] = "filter"
+    per_step: ClassVar[bool] = True
+    decay: float | Weights
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x = _timed(types)
+        if isinstance(self.decay, np.ndarray):
+            check_repeats("decay", self.decay, x)
+        largest, smallest = float(np.max(self.decay)), float(np.min(self.decay))
+        if not 0 <= smallest <= largest <= 1:
+            raise GraphError(f"expected decay in 0..1, got {self.decay}")
+        longest = inf if largest == 1 else 1 / (1 - largest)
+        low, high = (0.0 if bound == 0 else bound * longest for bound in (min(x.low, 0), max(x.high, 0)))
+        return TensorType(x.shape, low=low, high=high)
+
+    def reference(self, *xs: Floats) -> Floats:
+        (x,) = xs
+        y = np.array(x)
+        for t in range(1, len(x)):
+            y[t] += self.decay * y[t - 1]
+        return y
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Increment(Op):
     """What a step adds: ``y[t] = x[t] - x[t-1]``, or ``(t+1) x[t] - t x[t-1]`` of a ``mean``; x before the start is 0.
