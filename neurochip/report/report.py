@@ -116,6 +116,7 @@ class Report:
             "origin": self.origin(),
             "layers": [row.to_dict() for row in self.layers],
             "check": dict(self.check) if self.check is not None else {"exact": None},
+            "setup_seconds": trace.setup_seconds,
             "wall_seconds": trace.wall_seconds,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class Clock:
     """Packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles."""
 
     @classmethod
-    def of(cls, program: Program, noc: str) -> Clock:
+    def of(cls, program: Program, noc: str, plans: Sequence[PopulationPlan]) -> Clock:
         """A clock for ``program`` with its profile's costs. Raises ``SimulationError`` for an unknown ``noc``."""
         if noc not in FIDELITIES:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
@@ -96,7 +97,7 @@ class Clock:
         )
         router = cores["y"].astype(np.int64) * mesh.width + cores["x"]
         used = len(np.unique(router[cores["kind"] == NEURON_CORE]))
-        return cls(
+        clock = cls(
             program=program,
             costs=costs,
             mesh=mesh,
@@ -108,6 +109,8 @@ class Clock:
             link_times=timing.links(mesh),
             places=core_places(program, mesh, timing),
         )
+        clock.moves.update((plan.number, clock.moves_of(plan)) for plan in plans)
+        return clock
 
     def new_work(self, inputs: int) -> TickWork:
         """An empty tick of ``inputs`` inputs."""
@@ -129,8 +132,6 @@ class Clock:
 
     def send(self, plan: PopulationPlan, packets: Counts, work: TickWork, counts: PopulationCounts) -> None:
         """Put ``packets`` (B, n_routes) of one population on their routes."""
-        if plan.number not in self.moves:
-            self.moves[plan.number] = self._moves(plan)
         moves = self.moves[plan.number]
         totals = book_routes(packets, moves, self.places, work.books)
         work.moved += totals
@@ -143,7 +144,7 @@ class Clock:
         if self.packet_mode:
             work.flows.append((self.noc_core[moves[:, 0]], self.noc_core[moves[:, 1]], packets))
 
-    def _moves(self, plan: PopulationPlan) -> Counts:
+    def moves_of(self, plan: PopulationPlan) -> Counts:
         """Where each route of a population leads and what a packet on it does."""
         moves = np.empty((len(plan.routes), 8), np.int64)
         chip = (self.mesh.columns, self.mesh.rows)

@@ -109,7 +109,7 @@ def run_program(
     network = program.network
     levels = quantise_input(network.input, x, network.timesteps)
     schedule = make_schedule(program)
-    clock = Clock.of(program, noc)
+    clock = Clock.of(program, noc, schedule.populations)
     totals = Totals(
         cores=CoreCounts.zeros(len(program.cores)),
         links=np.zeros(clock.mesh.n_links, np.int64),
@@ -119,6 +119,7 @@ def run_program(
         projections={p.name: LayerCounts() for p in network.projections},
     )
     inputs = levels.shape[1]
+    ready = time.perf_counter()
     size = batch_size(network, inputs)
     readouts = []
     with Workers(threads) as workers:
@@ -134,7 +135,8 @@ def run_program(
         readout=readout,
         logits=readout * spec.scale / spec.divisor + np.asarray(spec.bias),
         tick_ns=np.concatenate(totals.tick_ns),
-        wall_seconds=time.perf_counter() - started,
+        setup_seconds=ready - started,
+        wall_seconds=time.perf_counter() - ready,
         noc=clock.statistics(),
         **{f.name: getattr(totals, f.name) for f in fields(Totals) if f.name != "tick_ns"},
     )

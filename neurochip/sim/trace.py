@@ -78,6 +78,7 @@ class Trace:
         overruns: ticks longer than a fixed tick allows. wraps, clips: arithmetic overflows.
         host_macs: multiply-accumulates of the encoder, done once per frame; host_writes: words written for it.
         noc: figures of the packet simulation, empty in analytic mode.
+        setup_seconds: to regroup the program's tables, once a run; wall_seconds: to simulate the inputs after that.
     """
 
     inputs: int
@@ -99,6 +100,7 @@ class Trace:
     host_macs: int
     host_writes: int
     noc: dict[str, float] = field(default_factory=dict)
+    setup_seconds: float = 0.0
     wall_seconds: float = 0.0
 
     @property
