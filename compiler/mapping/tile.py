@@ -23,7 +23,7 @@ TILE_PRICE = 0.01
 """Cores that one more tile is worth: crumbs pack well on paper, and cost table rows and repeated weights."""
 
 ROUTE_PRICE = 2e-4
-"""Cores that one more route is worth: a port fed by many slivers of its source costs table rows and messages to set up."""
+"""Cores that one more route is worth: a port fed by many slivers of its source costs table rows."""
 
 RESOURCES = ("neurons", "input_axons", "output_axons", "synapse_words")
 

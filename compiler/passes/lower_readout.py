@@ -29,7 +29,8 @@ class LowerReadout:
     Without a linear layer the weight is the identity.
 
     Requires: residuals and pools are lowered; each output is a vector of one mean over time.
-    Ensures: every output is a Readout of spikes, the addends of a residual sum side by side; no Mean or TimeMean remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
+    Ensures: every output is a Readout of spikes, the addends of a residual sum side by side; no Mean or TimeMean
+        remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
     Source: linearity.
     """
 

@@ -97,8 +97,8 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     """What ``projection`` adds to the current of ``target`` in this step: (B, H, W, C) or broadcastable to it."""
     if isinstance(projection, Encoder):
         acc = correlate(frame, projection.weight, projection.stride, projection.padding, 1) + projection.bias
-        scaled = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
-        return np.left_shift(scaled, projection.shift)
+        scaled: Int = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
+        return scaled << projection.shift
     if isinstance(projection, Bias):
         digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
         return np.asarray(np.sum(digits, axis=0))

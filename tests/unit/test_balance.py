@@ -29,11 +29,11 @@ def unbalanced(network: Network) -> Network:
 @given(st.integers(0, 5_000), st.integers(1, 7))
 def test_relays_keep_every_spike_whatever_the_longest_delay(seed: int, longest: int) -> None:
     network, x = random_network(seed)
-    try:
-        balanced = balance(unbalanced(network), longest)
-    except UnsupportedError as error:
-        assert "payloads" in str(error)
-        return
+    plain = unbalanced(network)
+    if any(p.high > 1 for p in network.populations):
+        # A payload may have to wait longer than a delay can, and relays carry single spikes.
+        longest = max(longest, network.ticks)
+    balanced = balance(plain, longest)
     validate_network(balanced)
     delays = [s.delay for p in balanced.projections for s in p.sources]
     assert not delays or max(delays) <= longest
@@ -47,5 +47,5 @@ def test_recurrent_network_is_refused_and_the_loop_named() -> None:
     network = unbalanced(random_network(0)[0])
     loop = next(p for p in network.projections if p.sources)
     back = replace(loop, name="back", sources=(Source(loop.target),), target=loop.sources[0].population)
-    with pytest.raises(UnsupportedError, match="recurrent connection .*: loops are not lowered yet"):
+    with pytest.raises(UnsupportedError, match=r"recurrent connection .*: loops are not lowered yet"):
         balance(replace(network, projections=(*network.projections, back)), 7)
