@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.family import Family, Tensors
+from compiler.importers.graph_file import read_graph
 from compiler.importers.ms_resnet import MS_RESNET
 from compiler.importers.nir_file import is_hdf5
 from compiler.importers.options import Options, input_range
@@ -68,7 +69,8 @@ def load_model(
     """Read a checkpoint into a verified float Graph; nothing in the file is executed.
 
     Args:
-        path: a PyTorch checkpoint of one of the ``FAMILIES``, or a NIR file (see ``compiler.importers.nir_reader``).
+        path: a PyTorch checkpoint of one of the ``FAMILIES``, or a NIR file (see ``compiler.importers.nir_reader``),
+            or a file of ``save_graph``.
         arch: name of a family, or of a group such as ``spikformer``; found from the tensors if None.
         settings: facts that the file cannot tell or tells wrongly, by option name (``T``, ``num_heads``, ...).
         ema: take the averaged weights that the trainer kept beside the last ones.
@@ -83,6 +85,8 @@ def load_model(
         return read_nir(path, settings)
     checkpoint = read_checkpoint(path, ema=ema)
     try:
+        if checkpoint.container == "graph":
+            return read_graph(checkpoint, settings)
         family = find_family(checkpoint.tensors, arch)
         arguments = input_range(checkpoint.args) | checkpoint.args
         return family.build(checkpoint.tensors, Options(family.options, arguments, settings))

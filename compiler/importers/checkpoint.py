@@ -16,6 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compiler.importers.formats.foreign import describe_unknown, looks_like_pickle, refuse_foreign
+from compiler.importers.formats.graph_archive import looks_like_graph, read_graph_archive
 from compiler.importers.formats.safetensors import looks_like_safetensors, read_safetensors
 from compiler.importers.formats.state_dict import plain_arguments, select
 from compiler.importers.formats.storage import Budget
@@ -30,13 +31,14 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        container: ``"torch zip"``, ``"torch legacy"`` or ``"safetensors"``.
+        container: ``"torch zip"``, ``"torch legacy"``, ``"safetensors"`` or ``"graph"``.
         tensors: the state dict in the file's order, read-only arrays under dotted keys; bfloat16 as float32, other
             types as they are; tensors that share a storage share memory. ``module.`` and ``_orig_mod.`` in front of
             every key are stripped.
         args: the training arguments under ``args`` (safetensors: its metadata) as plain values.
         other: what else the file holds and is not used, by name.
         wrapper: where the state dict was found, such as ``"state_dict"``; empty if the file is the state dict.
+        text: of a ``"graph"``, whose tensors are its constants; empty otherwise.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Checkpoint:
     args: dict[str, object]
     other: tuple[str, ...]
     wrapper: str
+    text: str = ""
 
     def __repr__(self) -> str:
         size = sum(tensor.nbytes for tensor in self.tensors.values())
@@ -99,6 +102,9 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _read(path: Path, data: mmap.mmap, ema: bool) -> Checkpoint:
     budget = Budget(file_size=len(data))
+    if looks_like_graph(data[:64]):
+        text, constants = read_graph_archive(data, budget)
+        return Checkpoint(path=path, container="graph", tensors=constants, args={}, other=(), wrapper="", text=text)
     container, tree, metadata = _parse(data, budget)
     selection = select(tree, ema=ema)
     return Checkpoint(
