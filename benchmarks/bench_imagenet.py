@@ -108,7 +108,7 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
     if "analytic" in part:
         run = part["analytic"]
         tables["simulate, one thread, hottest functions"] = run["hottest"]
-        tables["packets by kind of sender"] = _shares("kind", run["packets_by_kind"])
+        tables["neurons and packets by kind of population"] = _shares(run["neurons_by_kind"], run["packets_by_kind"])
         tables["firing"] = [dict(zip(("mean rate", "least", "largest"), run["rates"], strict=True))]
         tables["simulated"] = [_simulated(name, run)]
     if "torch" in part:
@@ -178,11 +178,14 @@ def _packets(run: Facts) -> dict[str, object]:
     }
 
 
-def _shares(what: str, counts: dict[str, int]) -> list[Row]:
-    """Counts and their shares, largest first."""
-    total = max(sum(counts.values()), 1)
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [{what: name, "packets": count, "share": count / total} for name, count in ordered]
+def _shares(neurons: dict[str, int], packets: dict[str, int]) -> list[Row]:
+    """Counts and shares of each kind, most packets first."""
+    every_neuron, every_packet = sum(neurons.values()), max(sum(packets.values()), 1)
+    return [
+        {"kind": kind, "M neurons": neurons[kind] / 1e6, "of neurons": neurons[kind] / every_neuron,
+         "M packets": count / 1e6, "of packets": count / every_packet}
+        for kind, count in sorted(packets.items(), key=lambda item: -item[1])
+    ]  # fmt: skip
 
 
 def _token_share(run: Facts) -> float | None:

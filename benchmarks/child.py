@@ -112,6 +112,7 @@ def simulate_job(program: str, x: str, noc: str, threads: int, repeat: int, warm
         "latency_s": float(trace.tick_ns.sum(axis=1).mean()) * 1e-9,
         "spikes": {name: int(p.spikes.sum()) for name, p in trace.populations.items()},
         "rates": _rates(loaded.network, trace),
+        "neurons_by_kind": by_kind(loaded.network, {p.name: p.size for p in loaded.network.populations}),
         "packets_by_kind": by_kind(loaded.network, {n: p.packets for n, p in trace.populations.items()}),
         "noc": dict(trace.noc),
         "logits": trace.logits.tolist(),

@@ -120,7 +120,9 @@ def test_a_full_size_model_is_reported_beside_pytorch_and_the_bare_kernel(facts)
     assert row["of SpikingJelly"] == facts["analytic"]["wall_s"]
     assert 0 < row["of bare"] < 1
     tables = report("tiny@2", facts, facts)
-    assert sum(r["share"] for r in tables["tiny@2: packets by kind of sender"]) == pytest.approx(1)
+    kinds = tables["tiny@2: neurons and packets by kind of population"]
+    assert sum(row["of packets"] for row in kinds) == pytest.approx(1)
+    assert sum(row["of neurons"] for row in kinds) == pytest.approx(1)
     assert sum(len(rows) > 0 for rows in tables.values()) == len(tables)
 
 
