@@ -47,7 +47,10 @@ class GraphBuilder:
         """A float tensor of ``shape``; half precision becomes float32."""
         self._used.add(key)
         # No memory: a misshapen tensor must not make others as large as it says they should be.
-        stand_in = np.broadcast_to(np.float32(1), shape)
+        try:
+            stand_in = np.broadcast_to(np.float32(1), shape)
+        except ValueError:
+            raise CheckpointError(f"tensor '{key}' would have the shape {shape}, which no memory holds") from None
         if key not in self._tensors:
             self._missing.append(f"{key} {list(shape)}")
             return stand_in

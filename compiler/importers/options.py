@@ -23,6 +23,9 @@ _MEANING = {
     "shape": "sizes such as 3x32x32",
     "text": "text",
 }
+LARGEST = 10**6
+"""The largest count or size that is believed."""
+
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -203,6 +206,8 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
             return tuple(sizes)
         height, width = sizes if len(sizes) > 1 else sizes * 2
         return height, width
+    except OverflowError:
+        raise CheckpointError(f"setting '{name}' from {source}: {value!r:.40} is more than {LARGEST}") from None
     except (TypeError, ValueError, KeyError):
         expected = " or ".join(option.choices) if option.choices else _MEANING[option.kind]
         raise CheckpointError(f"setting '{name}' from {source}: expected {expected}, got {value!r}") from None
@@ -211,6 +216,8 @@ def _convert(option: Option, name: str, value: object, source: str) -> Value:
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str) or int(value) < 1:
         raise ValueError
+    if int(value) > LARGEST:
+        raise OverflowError
     return int(value)
 
 

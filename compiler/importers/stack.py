@@ -39,6 +39,9 @@ from compiler.ir.ops import AvgPool, Conv2d, Input, Linear, MaxPool, Mean, Op, R
 from compiler.ir.types import TensorType
 from neurochip.errors import CheckpointError, GraphError
 
+PARTED = 2**14
+"""Positions of the largest image that is averaged in parts of unequal size."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
@@ -65,7 +68,7 @@ class Stack:
         if not modules or all(module.kind in ("bn", "lif") for module in modules):
             raise CheckpointError("expected weights of convolutions and linear layers, batch norms and nothing else")
         text = options.text("layers")
-        if not text and self.vgg:
+        if not text and _is_vgg(modules):
             text = _vgg_layers(modules)
             options.tell("layers", text)
         if not text:
@@ -156,6 +159,10 @@ class _Line:
             kernel = (height // size, width // size)
             self._add(name, AvgPool(kernel=kernel, stride=kernel))
             return
+        if height * width > PARTED:
+            raise CheckpointError(
+                f"setting 'layers': gap:{size} of {height}x{width} positions, which {size} does not divide"
+            )
         weight = np.kron(_parts(height, size), _parts(width, size))
         self._add(f"{name}.positions", Reshape(shape=(channels, height * width)))
         self._add(f"{name}.parts", Linear(weight=weight))
@@ -204,7 +211,8 @@ def _readout(builder: GraphBuilder, x: str, readout: str, timesteps: int) -> str
 def _is_vgg(modules: tuple[Module, ...]) -> bool:
     features = [m for m in modules if m.path.startswith("features.")]
     matrices = [m.path for m in modules if m.kind == "linear"]
-    parts = all(m.path.startswith(("features.", "classifier.")) for m in modules)
+    numbered = all(is_number(m.path.rpartition(".")[2]) for m in modules)
+    parts = numbered and all(m.path.startswith(("features.", "classifier.")) for m in modules)
     kernels = all(m.shape[2:] == (3, 3) for m in features if m.kind == "conv")
     return parts and kernels and bool(features) and matrices == ["classifier.0", "classifier.3", "classifier.6"]
 

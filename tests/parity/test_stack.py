@@ -213,3 +213,18 @@ def test_a_sew_resnet_for_events_equals_torch(rule, container, tmp_path):
     assert all(node.op.tau != 2.0 for node in graph.of_type(Neuron))
     with pytest.raises(CheckpointError, match="the last layer has 48 inputs, but 12 channels of 1x1 positions"):
         load_model(path, settings={**settings, "img_size": "7"})
+
+
+def test_stacks_by_name_refuse_what_is_none(tmp_path):
+    torch.save({"a": torch.ones(3)}, tmp_path / "x.pt")
+    for arch in ("stack", "spiking-vgg"):
+        with pytest.raises(CheckpointError, match="expected weights of convolutions and linear layers"):
+            load_model(tmp_path / "x.pt", arch=arch)
+    torch.save({"0.weight": torch.ones(2, 1, 3, 3), "3.weight": torch.ones(4, 98)}, tmp_path / "x.pt")
+    settings = {"layers": "conv:p1 sn gap:7 flatten linear", "img_size": "129"}
+    with pytest.raises(CheckpointError, match="gap:7 of 129x129 positions, which 7 does not divide"):
+        load_model(tmp_path / "x.pt", settings=settings)
+    with pytest.raises(CheckpointError, match="for instance \"conv:p1 sn maxpool:k2 flatten linear\""):
+        load_model(tmp_path / "x.pt", arch="spiking-vgg")
+    with pytest.raises(CheckpointError, match=r"missing tensors 'conv\.0"):
+        load_model(tmp_path / "x.pt", arch="sew-resnet-dvs")
