@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -43,6 +44,21 @@ def lowest_bit(_context: Any, bits: Any) -> Any:
         return builder.cttz(arguments[0], cgutils.true_bit)
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def prefetch(_context: Any, record: Any) -> Any:
+    """Bring the cache line at the start of a record near without waiting: big meshes exceed the second-level cache."""
+
+    def generate(compiler: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        i32 = cgutils.int32_t
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        write_keep_data = [ir.Constant(i32, number) for number in (1, 3, 1)]
+        builder.call(function, [builder.bitcast(arguments[0], cgutils.voidptr_t), *write_keep_data])
+        return compiler.get_dummy_value()
+
+    return types.none(record), generate
 
 
 @njit(cache=True, nogil=True)
@@ -267,6 +283,7 @@ def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32A
                 continue
         channels[c].state = BIDDEN
         bidden[n_bidden] = c
+        prefetch(slots[channels[c].tail])
         n_bidden += 1
     return n_bidden
 
@@ -286,7 +303,7 @@ def run(state: State, last_cycle: int) -> int:
     channels, slots, flows, heap, ports, wheel, totals, bins, delivered_at = state
     n_links = len(channels) - len(ports) * (ports.shape[1] - 4)
     latency = totals[0].inject
-    bidden, winners = np.empty(len(channels), np.int32), np.empty(len(channels), np.int32)
+    bidden, winners, heads = np.empty((3, len(channels)), np.int32)
     to_deliver = 0
     for flow in range(len(flows)):
         to_deliver += flows[flow].count
@@ -302,14 +319,19 @@ def run(state: State, last_cycle: int) -> int:
         n_bidden = take_in(channels, slots, wheel, bidden, now)
         for k in range(n_bidden):
             winners[k] = grant(channels, slots, ports, bidden[k], now)
+            if winners[k] >= 0:
+                prefetch(channels[winners[k]])
+        for k in range(n_bidden):
+            if winners[k] >= 0:
+                heads[k] = channels[winners[k]].head
+                prefetch(slots[heads[k]])
         for k in range(n_bidden):
             c, winner = bidden[k], winners[k]
             if winner >= 0:
-                head = channels[winner].head
                 if c < n_links:
-                    send(channels, slots, flows, wheel, c, (head, now))
+                    send(channels, slots, flows, wheel, c, (heads[k], now))
                 else:
-                    deliver(slots, flows, totals, bins, delivered_at, (head, now))
+                    deliver(slots, flows, totals, bins, delivered_at, (heads[k], now))
                 if winner < n_links:
                     release(channels, slots, wheel, winner, now)
                 else:
