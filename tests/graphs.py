@@ -49,6 +49,7 @@ from compiler.ir.ops import (
     Silu,
     Slice,
     Softmax,
+    Step,
     Sum,
     SumPool,
     Tanh,
@@ -169,6 +170,7 @@ class _Growth:
             Delay(),
             Onset(offset=np.full(shape, -2.5)),
             Filter(decay=0.5),
+            Step(index=-1),
             Filter(decay=self.rng.uniform(0, 1, x.shape)),
         )
         if x.shape and max(abs(x.low), abs(x.high)) < 100 and self.rng.random() < 0.5:
@@ -203,7 +205,9 @@ class _Growth:
                 IntegerNeuron(decay=0.5, gain=0.5, quantum=2.0, subtract=2.0, rounding="down"),
                 MultiThresholdNeuron(positive=0.5, negative=float(self.rng.choice([0.25, -0.25, 0])), levels=3),
                 TernaryNeuron(threshold=0.7, low=int(self.rng.integers(-3, 1)), high=2),
-                LeakyNeuron(decay=0.9, reset=str(self.rng.choice(["hard", "soft", "delayed", "lagging", "none"]))),
+                LeakyNeuron(
+                    decay=0.9, reset=str(self.rng.choice(["hard", "soft", "delayed", "lagging", "blank", "none"]))
+                ),
                 LeakyNeuron(
                     decay=0.5, rest=0.25, threshold=self.rng.uniform(0.5, 1, x.shape), subtract=0.5, floor=-1.0
                 ),

@@ -30,6 +30,7 @@ from compiler.ir.ops import (
     Silu,
     Slice,
     Softmax,
+    Step,
     Tanh,
     TernaryNeuron,
     Wkv,
@@ -133,6 +134,7 @@ class TestLeakyNeuron:
         # lagging: 3.5 fires -> 2.5, still above: 2.5 - 1 = 1.5 fires, not charged again
         np.testing.assert_allclose(steps(LeakyMembrane(decay=1.0, reset="lagging"), 3.5, 0), [2.5, 1.5])
         assert steps(LeakyNeuron(decay=1.0, reset="none"), 1.5, 0, -1) == [1, 1, 0]
+        assert steps(LeakyMembrane(decay=1.0, reset="blank"), 1.5, 7, 0.5) == [1.5, 0, 0.5]
 
     def test_decay_is_towards_rest_from_start(self):
         op = LeakyMembrane(decay=0.5, rest=-1.0, start=3.0, threshold=9.0, gain=2.0, floor=-0.5)
@@ -146,7 +148,10 @@ class TestLeakyNeuron:
 
     def test_illegal_parameters_are_refused(self):
         for op, message in [
-            (LeakyNeuron(decay=0.5, reset="maybe"), "expected reset to be one of hard, soft, delayed, lagging, none"),
+            (
+                LeakyNeuron(decay=0.5, reset="maybe"),
+                "expected reset to be one of hard, soft, delayed, lagging, blank, none",
+            ),
             (LeakyNeuron(decay=0.5, fires="never"), "expected fires to be 'ge' or 'gt'"),
             (LeakyNeuron(decay=np.ones(4)), r"expected decay of shape \(3,\) or with sizes of 1"),
             (LeakyNeuron(decay=0.5, gain=inf), "expected a finite gain"),
@@ -163,6 +168,7 @@ class TestTime:
         assert steps(Increment(mean=True), 1, 1.5, 3) == [1, 2, 6]
         assert steps(Delay(), 5, 6, 7) == [0, 5, 6]
         assert steps(Filter(decay=0.5), 4, 1, 1) == [4, 3, 2.5]
+        assert steps(Step(index=-2), 4, 5, 6) == [5]
         assert steps(Onset(offset=np.array([10.0])), 1, 2, 3) == [11, 2, 3]
 
     def test_increments_of_a_product_are_the_matrix_module_of_the_paper(self):

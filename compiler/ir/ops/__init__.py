@@ -22,7 +22,7 @@ from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Mean, Sum, TimeMean
-from compiler.ir.ops.running import Accumulate, Delay, Filter, Increment, Onset
+from compiler.ir.ops.running import Accumulate, Delay, Filter, Increment, Onset, Step
 from compiler.ir.ops.serial_neuron import SerialNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.ir.ops.threshold_neuron import MultiThresholdNeuron, TernaryNeuron
@@ -77,6 +77,7 @@ OPS: tuple[type[Op], ...] = (
     Clip,
     Broadcast,
     Pad,
+    Step,
 )
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "Silu",
     "Slice",
     "Softmax",
+    "Step",
     "Sum",
     "SumPool",
     "Tanh",

@@ -14,7 +14,7 @@ from compiler.ir.ops.base import Floats, Op, Weights, sole
 from compiler.ir.types import TensorType
 from neurochip.errors import GraphError
 
-RESETS = ("hard", "soft", "delayed", "lagging", "none")
+RESETS = ("hard", "soft", "delayed", "lagging", "blank", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,14 +26,15 @@ class LeakyNeuron(Op):
     - ``hard``: v = v_reset; ``soft``: v = v - subtract; ``none``: nothing;
     - ``delayed``: ``subtract`` is taken off behind the decay of the next step (snnTorch's "subtract");
     - ``lagging``: as soft, but a v that stays above the threshold is charged ``subtract`` before the next firing
-      instead of behind it (snnTorch's "subtract" without reset_delay).
+      instead of behind it (snnTorch's "subtract" without reset_delay);
+    - ``blank``: v is 0 in the whole next step (snnTorch's "zero" of neurons with currents).
 
     Every constant is a number, or an array with as many axes as ``shape``, each as long or of size 1.
 
     Attributes:
         subtract: None = threshold.
         floor: the lowest v, None = no limit; applied last.
-    Source: snnTorch (Leaky), Norse (LIF, LIFBox), Sinabs (LIF with SingleSpike): their documented equations.
+    Source: snnTorch (Leaky, Synaptic, Lapicque), Norse (LIF, LIFBox), Sinabs (LIF with SingleSpike): their documented equations.
     """
 
     mnemonic: ClassVar[str] = "leaky_neuron"
@@ -45,7 +46,7 @@ class LeakyNeuron(Op):
     start: float | Weights = 0.0
     threshold: float | Weights = 1.0
     fires: Literal["ge", "gt"] = "gt"
-    reset: Literal["hard", "soft", "delayed", "lagging", "none"] = "hard"
+    reset: Literal["hard", "soft", "delayed", "lagging", "blank", "none"] = "hard"
     v_reset: float | Weights = 0.0
     subtract: float | Weights | None = None
     floor: float | None = None
@@ -76,7 +77,9 @@ class LeakyNeuron(Op):
         late = self.reset in ("delayed", "lagging")
         for current in x:
             owed = self._fired(v) * subtract if late else 0.0
+            blank = self._fired(v) if self.reset == "blank" else None
             v = self.rest + self.decay * (v - self.rest) + self.gain * current - owed
+            v = v if blank is None else np.where(blank, 0.0, v)
             fired = self._fired(v)
             if self.reset == "hard":
                 v = np.where(fired, self.v_reset, v)

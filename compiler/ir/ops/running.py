@@ -134,6 +134,24 @@ class Onset(Op):
         return y
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Op):
+    """The value of the step ``index`` alone, counted from 0, or from the last one backwards if < 0; untimed."""
+
+    mnemonic: ClassVar[str] = "step"
+    per_step: ClassVar[bool] = True
+    index: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return replace(_timed(types), timed=False)
+
+    def reference(self, *xs: Floats) -> Floats:
+        (x,) = xs
+        if not -len(x) <= self.index < len(x):
+            raise GraphError(f"there is no step {self.index} of {len(x)}")
+        return x[self.index][None]
+
+
 def _timed(types: tuple[TensorType, ...]) -> TensorType:
     x = sole(types)
     if not x.timed:
