@@ -75,5 +75,5 @@ def test_inline_floats_keep_every_bit(dtype, numbers):
 
 
 def test_random_graphs_cover_every_op():
-    seen = {type(node.op) for seed in range(150) for node in random_graph(seed).nodes}
+    seen = {type(node.op) for seed in range(250) for node in random_graph(seed).nodes}
     assert seen == set(OPS)

@@ -34,7 +34,8 @@ class LeakyNeuron(Op):
     Attributes:
         subtract: None = threshold.
         floor: the lowest v, None = no limit; applied last.
-    Source: snnTorch (Leaky, Synaptic, Lapicque), Norse (LIF, LIFBox), Sinabs (LIF with SingleSpike): their documented equations.
+    Source: snnTorch (Leaky, Synaptic, Lapicque), Norse (LIF, LIFBox), Sinabs (LIF with SingleSpike): their
+        documented equations.
     """
 
     mnemonic: ClassVar[str] = "leaky_neuron"

@@ -149,7 +149,8 @@ class Step(Op):
         (x,) = xs
         if not -len(x) <= self.index < len(x):
             raise GraphError(f"there is no step {self.index} of {len(x)}")
-        return x[self.index][None]
+        value: Floats = x[self.index][None]
+        return value
 
 
 def _timed(types: tuple[TensorType, ...]) -> TensorType:
