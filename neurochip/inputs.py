@@ -59,6 +59,22 @@ def load_labels(path: str | os.PathLike[str]) -> NDArray[np.integer[Any]]:
     return labels
 
 
+def array_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the arrays of an .npz file; none for any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy"))
+    except (*_FAULTS, OSError):
+        return ()
+
+
+def load_array(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
+    """The array ``name`` of an .npz file. Raises InputError as ``load_input``."""
+    if name not in array_names(path):
+        raise InputError(f"{path}: expected an array {name!r}, found {', '.join(array_names(path)) or 'none'}")
+    return _load(Path(path), (name,), "input")
+
+
 def _load(path: Path, keys: tuple[str, ...], what: str) -> NDArray[Any]:
     try:
         if not path.is_file():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,7 +15,24 @@ if TYPE_CHECKING:
 
 @click.command("simulate")
 @click.argument("program", metavar="PROGRAM.ncp")
-@click.option("--input", "input_file", required=True, metavar="X.npy|X.npz", help="Input data, channels first.")
+@click.option(
+    "--input", "input_file", required=True, metavar="FILE|FOLDER",
+    help="Input data: .npy or .npz (channels first), a folder of PNG or JPEG images (sub-folders = classes), or "
+    "recordings of an event camera (.npz or HDF5 with x, y, p, t; AEDAT).",
+)  # fmt: skip
+@click.option(
+    "--normalise", metavar="mean=M,std=S", help="Images: (pixel / 255 - M) / S, one number or one for each channel."
+)
+@click.option(
+    "--encode", "encoding", type=click.Choice(["direct", "rate", "latency"]), default="direct", show_default=True,
+    help="Values 0..1 as they are, or as spikes: more for larger ones, or earlier.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --encode rate.")
+@click.option(
+    "--windows", type=click.Choice(["time", "count"]), default="time", show_default=True,
+    help="Recordings: steps of equal time or of equally many events.",
+)  # fmt: skip
+@click.option("--binary-events", is_flag=True, help="Recordings: several events of a pixel in a step count as one.")
 @click.option("--labels", "labels_file", metavar="Y.npy", help="Class numbers, for the accuracy.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N inputs.")
 @click.option(
@@ -32,6 +50,11 @@ if TYPE_CHECKING:
 def simulate_command(
     program: str,
     input_file: str,
+    normalise: str | None,
+    encoding: Literal["direct", "rate", "latency"],
+    seed: int,
+    windows: Literal["time", "count"],
+    binary_events: bool,
     labels_file: str | None,
     limit: int | None,
     noc: str,
@@ -44,13 +67,21 @@ def simulate_command(
     refuse_unwritable(json_file, report_file)
     from neurochip import api
     from neurochip.errors import SimulationError
-    from neurochip.inputs import load_input, load_labels
+    from neurochip.input_data.images import Normalisation
+    from neurochip.input_data.load import Choices, load_data
+    from neurochip.inputs import load_labels
 
     if report_file is not None:
         from neurochip.report.html import write_html  # says now, not after the run, if an extra is missing
     loaded = api.load_program(program)
-    x = load_input(input_file)
-    labels = None if labels_file is None else load_labels(labels_file)
+    choices = Choices(
+        normalise=None if normalise is None else Normalisation.parse(normalise), encoding=encoding, seed=seed,
+        windows=windows, binary=binary_events, limit=limit,
+    )  # fmt: skip
+    x, labels = load_data(input_file, loaded.network.input, loaded.network.timesteps, choices)
+    if labels_file is not None:
+        said = load_labels(labels_file)
+        labels = said[:limit] if Path(input_file).is_dir() else said  # of a folder only so many are read
     with Progress("simulate") as progress:
         result = api.simulate(
             loaded, x, labels=labels, limit=limit, noc=noc, check=check, profile=profile, progress=progress.count
