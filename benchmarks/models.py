@@ -1,7 +1,7 @@
 """Full-size models with random weights, in the layouts of their authors' checkpoints, that fire like trained ones.
 
-Batch norm is calibrated layer by layer on images of 1/f noise; gains of U(1, 2) and offsets of U(0, 0.6) make neurons
-fire at 3 to 30 %. Files are written to a cache, never into the repository.
+Batch norm is calibrated layer by layer on images of 1/f noise, so that neurons fire at 3 to 30 %. Files go to a cache,
+never into the repository.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.architectures import Draw, Tensors, meta_spikeformer, spikformer, spikformer_v2
 from compiler.importers import find_family
 from compiler.importers.options import Options
 from compiler.ir.graph import Graph, Node
@@ -25,14 +25,10 @@ from compiler.ir.run import checked_input
 from neurochip.atomic import replacing
 
 Floats = NDArray[np.float32]
-Tensors = dict[str, Floats]
 
 RECIPE = 1
 """Part of the file names; raise it when the tensors of a model change."""
 CALIBRATION_IMAGES = 2
-GAIN, OFFSET = (1.0, 2.0), (0.0, 0.6)
-FIRES_AT = 2.0  # input at which a LIF of tau 2 and threshold 1 fires from rest
-PRODUCT = 3.5  # mean of q k^T v that makes attention neurons (threshold 0.5 / 0.125) fire at 3 to 30 %
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, as trainers normalise
 CONTRAST = 0.22  # standard deviation of a pixel, about that of photographs
 
@@ -43,7 +39,7 @@ class Model:
 
     name: str
     image: int
-    tensors: Callable[[np.random.Generator], Tensors]
+    tensors: Draw
     settings: Mapping[str, str]
 
     def checkpoint(self, folder: Path, steps: int, seed: int = 0) -> Path:
@@ -136,72 +132,17 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
             file.write(np.ascontiguousarray(tensor, "<f4").data)
 
 
-class _Drawing:
-    """Tensors in the order of a checkpoint."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.tensors: Tensors = {}
-
-    def weight(self, name: str, *shape: int, bias: bool = False) -> None:
-        """Synapses (O, I, ...) with a variance of 1 / fan-in, and a bias."""
-        spread = 1 / np.sqrt(np.prod(shape[1:]))
-        self.tensors[f"{name}.weight"] = self.rng.normal(0, spread, shape).astype(np.float32)
-        if bias:
-            self.tensors[f"{name}.bias"] = self.rng.uniform(-spread, spread, shape[0]).astype(np.float32)
-
-    def norm(self, name: str, channels: int, offset: tuple[float, float] = OFFSET) -> None:
-        """A batch norm that is still to be calibrated."""
-        self.tensors[f"{name}.weight"] = self.rng.uniform(*GAIN, channels).astype(np.float32)
-        self.tensors[f"{name}.bias"] = self.rng.uniform(*offset, channels).astype(np.float32)
-        self.tensors[f"{name}.running_mean"] = np.zeros(channels, np.float32)
-        self.tensors[f"{name}.running_var"] = np.ones(channels, np.float32)
-
-
-def attention_offset(tokens: int, head_width: int) -> tuple[float, float]:
-    """Offsets of the norms of q, k and v: the product of spikes of rate r has a mean of tokens * head width * r^3."""
-    rate = (PRODUCT / (tokens * head_width)) ** (1 / 3)
-    centre = FIRES_AT - sum(GAIN) / 2 * NormalDist().inv_cdf(1 - rate)
-    spread = (OFFSET[1] - OFFSET[0]) / 2
-    return centre - spread, centre + spread
-
-
-def spikformer(
-    dim: int, depth: int, *, heads: int, tokens: int, classes: int, conv: bool
-) -> Callable[[np.random.Generator], Tensors]:
-    """Spikformer (Zhou et al. 2023, arXiv:2209.15425) in the ImageNet (``conv``) or CIFAR layout of its authors."""
-    layer = "conv" if conv else "linear"
-    offset = attention_offset(tokens, dim // heads)
-
-    def draw(rng: np.random.Generator) -> Tensors:
-        d = _Drawing(rng)
-        before = 3
-        for stage, width in enumerate((dim // 8, dim // 4, dim // 2, dim)):
-            suffix = str(stage or "")
-            d.weight(f"patch_embed.proj_conv{suffix}", width, before, 3, 3)
-            d.norm(f"patch_embed.proj_bn{suffix}", width)
-            before = width
-        d.weight("patch_embed.rpe_conv", dim, dim, 3, 3)
-        d.norm("patch_embed.rpe_bn", dim)
-        for i in range(depth):
-            for name in "qkv":
-                d.weight(f"block.{i}.attn.{name}_{layer}", dim, dim, *[1] * conv, bias=not conv)
-                d.norm(f"block.{i}.attn.{name}_bn", dim, offset)
-            d.weight(f"block.{i}.attn.proj_{layer}", dim, dim, *[1] * conv, bias=True)
-            d.norm(f"block.{i}.attn.proj_bn", dim)
-            d.weight(f"block.{i}.mlp.fc1_{layer}", 4 * dim, dim, *[1, 1] * conv, bias=True)
-            d.norm(f"block.{i}.mlp.fc1_bn", 4 * dim)
-            d.weight(f"block.{i}.mlp.fc2_{layer}", dim, 4 * dim, *[1, 1] * conv, bias=True)
-            d.norm(f"block.{i}.mlp.fc2_bn", dim)
-        d.weight("head", classes, dim, bias=True)
-        return d.tensors
-
-    return draw
-
-
-def _imagenet(name: str, dim: int, heads: int) -> Model:
-    tensors = spikformer(dim, 8, heads=heads, tokens=196, classes=1000, conv=True)
+def _imagenet(name: str, tensors: Draw, heads: int) -> Model:
     return Model(name=name, image=224, tensors=tensors, settings={"num_heads": str(heads)})
+
+
+def _spikformer(dim: int, heads: int) -> Model:
+    tensors = spikformer(dim, 8, heads=heads, tokens=196, classes=1000, conv=True)
+    return _imagenet(f"spikformer-8-{dim}", tensors, heads)
+
+
+def _meta(name: str, widths: tuple[int, int, int, int]) -> Model:
+    return _imagenet(name, meta_spikeformer(widths, (6, 2), heads=8, tokens=196, classes=1000), 8)
 
 
 MODELS: dict[str, Model] = {
@@ -213,8 +154,12 @@ MODELS: dict[str, Model] = {
             tensors=spikformer(384, 4, heads=12, tokens=64, classes=10, conv=False),
             settings={"num_heads": "12"},
         ),
-        _imagenet("spikformer-8-384", 384, 12),
-        _imagenet("spikformer-8-512", 512, 8),
-        _imagenet("spikformer-8-768", 768, 12),
+        _spikformer(384, 12),
+        _spikformer(512, 8),
+        _spikformer(768, 12),
+        _imagenet("spikformer-v2-8-512", spikformer_v2(512, 8, heads=8, tokens=196, classes=1000), 8),
+        _meta("meta-spikeformer-15m", (64, 128, 256, 360)),
+        _meta("meta-spikeformer-31m", (96, 192, 384, 480)),
+        _meta("meta-spikeformer-55m", (128, 256, 512, 640)),
     )
 }

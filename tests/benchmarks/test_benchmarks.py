@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import bare, child, models, run, table
+from benchmarks import architectures, bare, child, models, run, table
 from benchmarks.bench_imagenet import report, summary
 from benchmarks.settings import Results
 from compiler.importers import load_model
@@ -19,7 +19,7 @@ from compiler.importers.checkpoint import read_checkpoint
 
 def tiny(name="tiny", image=32, classes=5):
     """A Spikformer of 16 channels and two blocks in the ImageNet layout."""
-    tensors = models.spikformer(16, 2, heads=2, tokens=4, classes=classes, conv=True)
+    tensors = architectures.spikformer(16, 2, heads=2, tokens=4, classes=classes, conv=True)
     return models.Model(name=name, image=image, tensors=tensors, settings={"num_heads": "2", "img_size": str(image)})
 
 
@@ -77,12 +77,27 @@ def test_models_are_made_once_and_read_back_unchanged(checkpoint):
     assert np.array_equal(read["head.weight"], drawn["head.weight"])
 
 
+PARAMETERS = {  # as counted in the authors' models, without the norms that are never called
+    "spikformer-4-384": 9_325_000,
+    "spikformer-8-384": 16_816_000,
+    "spikformer-8-512": 29_689_000,
+    "spikformer-8-768": 66_339_000,
+    "spikformer-v2-8-512": 51_545_000,
+    "meta-spikeformer-15m": 15_112_000,
+    "meta-spikeformer-31m": 31_334_000,
+    "meta-spikeformer-55m": 55_350_000,
+}
+
+
 @pytest.mark.parametrize("name", models.MODELS)
-def test_full_size_models_have_the_layout_their_importer_expects(name):
+def test_full_size_models_have_the_layout_and_size_of_the_authors(name):
     model = models.MODELS[name]
     rng = SimpleNamespace(normal=zeros, uniform=zeros)  # shapes are enough, and drawing 66 M weights is slow
-    graph = models._graph(model.tensors(rng), model.options(4))
+    tensors = model.tensors(rng)
+    graph = models._graph(tensors, model.options(4))
     assert graph.timesteps == 4
+    count = sum(tensor.size for key, tensor in tensors.items() if "running" not in key)
+    assert count == pytest.approx(PARAMETERS[name], abs=1_000)
     assert graph.type_of(graph.inputs[0]).shape == (3, model.image, model.image)
 
 
