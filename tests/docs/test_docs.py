@@ -30,6 +30,9 @@ NOT_RUN = {
 }
 """Commands that this test does not run (regular expressions on the whole command), and the reason."""
 
+NEEDS = {"docs/inputs.md": "PIL", "docs/nir.md": "h5py"}
+"""Packages of optional extras without which a page's examples cannot run."""
+
 
 def blocks(text: str, language: str) -> list[str]:
     """The contents of the fenced blocks of a language."""
@@ -74,18 +77,17 @@ def run(arguments, folder):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_shown_commands_work(page, folder):
+def test_shown_python_and_commands_work(page, folder):
+    """In the order of the page: first its Python, then its commands."""
+    if (name := str(page.relative_to(ROOT))) in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    for code in blocks(page.read_text(encoding="utf-8"), "python"):
+        done = run([sys.executable, "-c", code], folder)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
     for command in commands(page):
         if reason_not_to_run(command) is None:
             done = run(["bash", "-c", command], folder)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_shown_python_works(page, folder):
-    for code in blocks(page.read_text(encoding="utf-8"), "python"):
-        done = run([sys.executable, "-c", code], folder)
-        assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
 def test_every_reason_not_to_run_is_still_needed():
