@@ -19,6 +19,7 @@ from compiler.ir.ops import (
     AndNot,
     Attention,
     BatchNorm,
+    Concat,
     Conv2d,
     Linear,
     MatMul,
@@ -28,6 +29,7 @@ from compiler.ir.ops import (
     Readout,
     Reshape,
     Scale,
+    Slice,
     Sum,
     TimeMean,
     Transpose,
@@ -39,6 +41,9 @@ PRODUCTS = (MatMul, Attention, Wkv)
 JOINS = (Add, AndNot, Mul)
 PASSED = (Reshape, Transpose, Scale, MaxPool, Mul, Sum, *PRODUCTS)
 """What may stand between the neurons of q, k and v and the projection behind the attention."""
+
+MOVED = (Add, Concat, MaxPool, Reshape, Scale, Slice, Transpose)
+"""What makes spikes out of spikes."""
 
 ORDER = ("mask", "addition", "multiplication", "real-valued max-pool")
 
@@ -88,24 +93,22 @@ class _Parts:
     def survey(self) -> Survey:
         """The four columns and the layers behind them."""
         weights = [node for node in self._graph.of_type(*WEIGHTS) if node not in self._readout]
-        inside = [node for node in weights if node.name in self._attention]
+        inside = [node for node in weights if node.name in self._attention and not self._reads_input(node)]
         outside = [node for node in weights if node.name not in self._attention and not self._reads_input(node)]
         # Without attention there are no tokens to embed: all layers are the stack.
         stacked = [node for node in outside if not self._attention or self._in_a_branch(node)]
         embedding = [node for node in outside if node not in stacked]
         pools = self._graph.of_type(MaxPool)
-        real_pools = [p for p in pools if p.name not in self._attention and not self._graph.type_of(p).integer]
+        real_pools = [p for p in pools if p.name not in self._attention and p.name not in self._spiking]
         words = {self._word(node) for node in embedding} | {"real-valued max-pool" for _ in real_pools}
-        reading = [(node, self._graph.input_types(node)) for node in self._graph.of_type(*WEIGHTS, Readout)]
+        readers = self._graph.of_type(*WEIGHTS, Readout)
         return Survey(
             stacked=_joined({self._word(node) for node in stacked}),
             attention=_joined({self._word(node) for node in inside} | self._product_words()),
             residual=self._residual(),
             embedding=_joined(words),
-            counts=tuple(
-                n.name for n, types in reading if all(t.is_counts for t in types) and max(t.high for t in types) > 1
-            ),
-            reals=tuple(n.name for n, types in reading if not all(t.is_counts for t in types)),
+            counts=tuple(n.name for n in readers if self._reads_spikes(n) and not self._reads_binary(n)),
+            reals=tuple(n.name for n in readers if not self._reads_spikes(n)),
         )
 
     def _descends(self, node: Node, ancestor: str) -> bool:
@@ -115,7 +118,23 @@ class _Parts:
         return any(name in {i.name for i in self._graph.inputs} for name in node.inputs)
 
     def _word(self, node: Node) -> str:
-        return "addition" if all(t.is_counts for t in self._graph.input_types(node)) else "multiplication"
+        return "addition" if self._reads_spikes(node) else "multiplication"
+
+    def _reads_spikes(self, node: Node) -> bool:
+        return all(name in self._spiking for name in node.inputs)
+
+    def _reads_binary(self, node: Node) -> bool:
+        return all(kind.is_binary for kind in self._graph.input_types(node))
+
+    @cached_property
+    def _spiking(self) -> frozenset[str]:
+        """Spikes, counts of them, and spikes of several or signed levels, wherever they are moved to."""
+        found: set[str] = set()
+        for node in self._graph.nodes:
+            moved = isinstance(node.op, MOVED) and all(name in found for name in node.inputs)
+            if self._graph.type_of(node).is_counts or node.op.is_neuron or moved:
+                found.add(node.name)
+        return frozenset(found)
 
     @cached_property
     def _readout(self) -> list[Node]:
@@ -149,10 +168,10 @@ class _Parts:
         waiting = [(producer, node) for producer in self._graph.producers(node)]
         while waiting:
             made, reader = waiting.pop()
-            behind_weights = isinstance(reader.op, WEIGHTS) or (reader.name in found and self._is_linear(reader))
             if made.name in found or not made.inputs or self._is_join(made):
                 continue
-            if behind_weights and not self._is_linear(made):
+            # Weights end the operand; a neuron without weights before it fires what the blocks hand on.
+            if (self._is_linear(reader) or reader.op.is_neuron) and not self._is_linear(made):
                 continue
             found.add(made.name)
             waiting += [(producer, made) for producer in self._graph.producers(made)]
@@ -205,10 +224,10 @@ class _Parts:
             return "none"
         if any(self._has_weights(shortcut, branch) for _, shortcut, branch in self._joins):
             return "learnable weights"
-        kinds = [self._graph.type_of(node) for node, _, _ in self._joins]
-        if not all(kind.integer for kind in kinds):
+        if not all(node.name in self._spiking for node, _, _ in self._joins):
             return "real values"
-        return "binary spikes" if all(kind.is_binary for kind in kinds) else "integers"
+        binary = all(self._graph.type_of(node).is_binary for node, _, _ in self._joins)
+        return "binary spikes" if binary else "integers"
 
     def _has_weights(self, shortcut: str, branch: str) -> bool:
         """Whether a shortcut is no identity but has a weight layer behind what it shares with its branch."""
@@ -233,8 +252,7 @@ class _Parts:
 
     def _gates(self, node: Node) -> bool:
         """Whether at most one operand is real: the other, spikes or counts, only gates it."""
-        types = self._graph.input_types(node)
-        return sum(not kind.is_counts for kind in types) <= 1 and len(types) > 1
+        return len(node.inputs) > 1 and sum(name not in self._spiking for name in node.inputs) <= 1
 
 
 def _joined(words: set[str]) -> str:
