@@ -111,7 +111,7 @@ def _write(group: Any, values: dict[str, Any]) -> None:
                 _write(group.create_group(key), value)
         elif isinstance(value, str):
             group.create_dataset(key, data=value, dtype=h5py.string_dtype())
-        elif isinstance(value, np.ndarray) and value.ndim and value.size:
+        elif isinstance(value, np.ndarray) and value.ndim and value.size and value.dtype != object:
             group.create_dataset(key, data=value, compression="gzip")
         else:
             group.create_dataset(key, data=value)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from compiler.importers.nir_text import TextReader
 from neurochip.errors import CheckpointError, MissingExtraError
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -78,11 +79,14 @@ def read_nir_file(path: str | Path) -> NirNode:
     except ImportError:
         raise MissingExtraError("reading NIR files", "nir") from None
     try:
-        with h5py.File(path, "r") as file:
+        with open(path, "rb") as stream, h5py.File(path, "r") as file:
             if _link(file, "node") is None:
                 keys = ", ".join(sorted(file)[:6]) or "nothing"
                 raise CheckpointError(f"an HDF5 file, but not of NIR: expected a group 'node', found {keys}")
-            top = _Reader().node(_member(file, "node"), "the top graph", 0)
+            text = TextReader(stream, Path(path).stat().st_size)
+            if file.id.get_create_plist().get_sizes() != (8, 8) or file.userblock_size:
+                raise CheckpointError("an HDF5 file with addresses that NIR's writer never uses; write it again")
+            top = _Reader(text).node(_member(file, "node"), "the top graph", 0)
     except FAULTS as error:
         raise CheckpointError(f"damaged NIR file: {_first_line(error)}") from None
     except RecursionError:
@@ -95,8 +99,8 @@ def read_nir_file(path: str | Path) -> NirNode:
 class _Reader:
     """Counts what it has taken from one file."""
 
-    def __init__(self) -> None:
-        self._nodes, self._bytes = 0, 0
+    def __init__(self, text: TextReader) -> None:
+        self._nodes, self._bytes, self._strings = 0, 0, text
 
     def node(self, group: Any, where: str, depth: int) -> NirNode:
         import h5py
@@ -142,16 +146,28 @@ class _Reader:
         self._bytes += size
         if size > 1024 + EXPANSION * item.id.get_storage_size() or self._bytes > MAX_BYTES:
             raise CheckpointError(f"{where}: claims {size:,} bytes, more than the file can hold")
-        return _text(item[()], where) if text else _number(item[()])
+        return self._text(item, where) if text else _number(item[()])
+
+    def _text(self, item: Any, where: str) -> Value:
+        import h5py
+
+        if h5py.check_string_dtype(item.dtype).length is not None:
+            return _decoded(item[()], where)
+        if item.id.get_create_plist().get_layout() != h5py.h5d.CONTIGUOUS or item.id.get_offset() is None:
+            if item.size == 0:
+                return np.zeros(item.shape, object)
+            raise CheckpointError(f"{where}: text in a layout that NIR's writer never uses; write the file again")
+        found = self._strings.strings(item.id.get_offset(), item.size, where)
+        return _decoded(np.array(found, dtype=object).reshape(item.shape) if item.shape else found[0], where)
 
 
 def _number(value: Any) -> Value:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _text(value: Any, where: str) -> Value:
+def _decoded(value: Any, where: str) -> Value:
     if isinstance(value, np.ndarray):
-        return np.array([_text(v, where) for v in value.ravel()], dtype=object).reshape(value.shape)
+        return np.array([_decoded(v, where) for v in value.ravel()], dtype=object).reshape(value.shape)
     raw = value.encode("utf-8") if isinstance(value, str) else bytes(value)
     if len(raw) > MAX_TEXT:
         raise CheckpointError(f"{where}: text of {len(raw):,} bytes")

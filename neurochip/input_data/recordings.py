@@ -105,7 +105,8 @@ def _aedat(path: Path, head: bytes, shape: tuple[int, ...]) -> dict[str, NDArray
         if version == b"4":
             events = io.read_aedat4(str(path))
         elif version in (b"2", b"3"):
-            _, events = (io.read_dvs_128 if version == b"2" else io.read_dvs_ibm)(str(path))
+            start = io.read_aedat_header_from_file(str(path))[:2]
+            return _addresses(io.get_aer_events_from_file(str(path), *start), version)
         else:
             raise InputError(f"{path}: AEDAT version {version!r}; 2, 3 and 4 can be read")
         names = events.dtype.names
@@ -119,3 +120,14 @@ def _aedat(path: Path, head: bytes, shape: tuple[int, ...]) -> dict[str, NDArray
             f"{path}: damaged AEDAT file: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from None
     return columns
+
+
+def _addresses(events: Any, version: bytes) -> dict[str, NDArray[Any]]:
+    """Addresses of a DVS128 (AEDAT 2: x in bits 8 to 14, y in 1 to 7, p in 0) or of AEDAT 3 (17 on, 2 on, 1).
+
+    Sources: iniVation's AEDAT 2.0 page (DVS128 addresses) and AEDAT 3.1 page (polarity events).
+    """
+    address = np.asarray(events["address"]).astype(np.int64)
+    x, y, p, size = (8, 1, 0, 0x7F) if version == b"2" else (17, 2, 1, 0x1FFF)
+    columns = {"x": address >> x & size, "y": address >> y & size, "p": address >> p & 1}
+    return {**columns, "t": np.asarray(events["timeStamp"]).astype(np.int64)}
