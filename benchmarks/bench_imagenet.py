@@ -79,6 +79,8 @@ def measure(case: Case, settings: Settings) -> Iterator[Facts]:
     yield {"analytic": run_job({**job, "noc": "analytic", "repeat": REPEAT, "warm_up": True, "profile": True})}
     if settings.torch_python is not None:
         yield {"torch": _torch(case, settings.torch_python)}
+    if settings.check:
+        yield {"check": run_job({"job": "check", "program": str(case.program), "x": str(case.images)})}
     if settings.packet_noc:
         yield {"packet": run_job({**job, "noc": "packet", "repeat": 1, "warm_up": False, "profile": False})}
 
@@ -113,6 +115,8 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
         tables["simulated"] = [_simulated(name, run)]
     if "torch" in part:
         tables["SpikingJelly beside ours, weights of 8 bits"] = [_beside(facts["analytic"], part["torch"])]
+    if "check" in part:
+        tables["compared with the integer reference"] = [part["check"]]
     if "packet" in part:
         tables["packet network"] = [_packets(part["packet"])]
     return {f"{name}: {title}": rows for title, rows in tables.items()}

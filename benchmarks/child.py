@@ -122,6 +122,17 @@ def simulate_job(program: str, x: str, noc: str, threads: int, repeat: int, warm
     return facts
 
 
+def check_job(program: str, x: str) -> Facts:
+    """Compare every spike and readout with the integer reference, which is slow and holds every neuron of every step."""
+    import numpy as np
+
+    from neurochip import api
+
+    begun = time.perf_counter()
+    facts = api.simulate(program, np.load(x), check=True).to_dict()["check"]
+    return {**facts, "wall_s": time.perf_counter() - begun, "peak_bytes": peak_bytes()}
+
+
 def _profiled(loaded: Any, images: Any, noc: str, work: Any) -> Facts:
     """One run on one thread, profiled: the hottest functions, and the token layers' kernel beside the bare one."""
     from benchmarks.bare import ceiling
@@ -166,7 +177,7 @@ def peak_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-JOBS = {"compile": compile_job, "simulate": simulate_job}
+JOBS = {"compile": compile_job, "simulate": simulate_job, "check": check_job}
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])

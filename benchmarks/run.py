@@ -43,6 +43,7 @@ QUICK_MODELS = ("spikformer-4-384@1",)
 @click.option("--quick", is_flag=True, help="Small workloads, under two minutes in all.")
 @click.option("--model", "models", multiple=True, metavar="NAME@T", help=f"Full-size models: {', '.join(MODELS)}.")
 @click.option("--packet/--no-packet", "packet_noc", default=True, help="Move every packet of full-size models, too.")
+@click.option("--check", is_flag=True, help="Compare full-size models with the integer reference: slow, much memory.")
 @click.option(
     "--torch-python", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PYTHON",
     help="A Python with PyTorch and SpikingJelly 2 to run the same models with.",
@@ -54,6 +55,7 @@ def main(
     quick: bool,
     models: tuple[str, ...],
     packet_noc: bool,
+    check: bool,
     torch_python: Path | None,
     cache: Path | None,
     output: Path | None,
@@ -65,6 +67,7 @@ def main(
         models=models or (QUICK_MODELS if quick else MODELS_MEASURED),
         torch_python=torch_python,
         packet_noc=packet_noc,
+        check=check,
     )
     machine = describe()
     print_table("Machine", [{"fact": name, "value": value} for name, value in machine.items()])

@@ -24,6 +24,7 @@ class Settings:
             ``spikformer-8-512@4``.
         torch_python: a Python with PyTorch and SpikingJelly 2, to run the same models beside ours.
         packet_noc: move every packet of full-size models, too.
+        check: compare one image of every full-size model with the integer reference.
     """
 
     quick: bool
@@ -31,6 +32,7 @@ class Settings:
     models: tuple[str, ...] = ()
     torch_python: Path | None = None
     packet_noc: bool = True
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

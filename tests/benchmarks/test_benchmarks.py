@@ -116,8 +116,10 @@ def facts(tmp_path_factory, checkpoint):
     job = {"program": program, "x": str(images), "threads": 1, "repeat": 1}
     analytic = child.simulate_job(**job, noc="analytic", warm_up=True, profile=True)
     packet = child.simulate_job(**job, noc="packet", warm_up=False, profile=False)
+    check = child.check_job(program, str(images))
     torch = {"seconds": [1.0], "spikes": {"lif": 1}, "logits": analytic["logits"]}
-    return json.loads(json.dumps({"compile": compiled, "analytic": analytic, "packet": packet, "torch": torch}))
+    found = {"compile": compiled, "analytic": analytic, "packet": packet, "check": check, "torch": torch}
+    return json.loads(json.dumps(found))
 
 
 def test_jobs_measure_stages_memory_and_kernels(facts):
@@ -135,6 +137,7 @@ def test_a_full_size_model_is_reported_beside_pytorch_and_the_bare_kernel(facts)
     assert row["of SpikingJelly"] == facts["analytic"]["wall_s"]
     assert 0 < row["of bare"] < 1
     tables = report("tiny@2", facts, facts)
+    assert tables["tiny@2: compared with the integer reference"][0]["exact"] is True
     kinds = tables["tiny@2: neurons and packets by kind of population"]
     assert sum(row["of packets"] for row in kinds) == pytest.approx(1)
     assert sum(row["of neurons"] for row in kinds) == pytest.approx(1)
