@@ -123,7 +123,7 @@ def simulate_job(program: str, x: str, noc: str, threads: int, repeat: int, warm
 
 
 def check_job(program: str, x: str) -> Facts:
-    """Compare every spike and readout with the integer reference, which is slow and holds every neuron of every step."""
+    """Compare every spike and readout with the integer reference, which is slow and holds every spike of every step."""
     import numpy as np
 
     from neurochip import api
