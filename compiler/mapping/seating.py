@@ -127,7 +127,7 @@ def _links(traffic: Traffic, movable: Ints, diameter: float) -> tuple[Links, flo
 def symmetric(
     source: Ints, target: Ints, weight: NDArray[np.float64], n_clusters: int, diameter: float = 1.0
 ) -> tuple[Links, float]:
-    """Links from directed edges given both ways, equal ones summed, loops left out; and kernel weight per unit of weight.
+    """Links from directed edges given both ways, equal ones summed, loops left out; and kernel weight per unit.
 
     The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
     """
