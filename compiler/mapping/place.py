@@ -1,7 +1,7 @@
 """Placement: which core slot of the mesh each cluster (the neurons of one core) gets, so that packets travel few hops.
 
 ``anneal`` starts from the cheapest of many curves through the mesh and anneals swaps of two clusters: hot at first, so
-that even a poor start is forgotten, with three moves in four aimed at a neighbour in the traffic graph. Effort is
+that even a poor start is forgotten, with nine moves in ten aimed at a neighbour in the traffic graph. Effort is
 counted in moves, never in time: the same arguments give the same placement.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.curves import band_counts, bands, hilbert
-from compiler.mapping.refine import annealed, descended, moves_for, multilevel
+from compiler.mapping.refine import descended, search
 from compiler.mapping.seating import Problem, pose
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, cost, movable_clusters
 from neurochip.errors import InputError
@@ -22,9 +22,6 @@ __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "co
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
 EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 7e6}  # about nanoseconds of work for each cluster
-
-PILOTS = 0.2  # share of the work that finds out how to anneal, if what remains is worth it
-LONG, MOST = 8000, 4  # tries per cluster that an anneal can use before another one is worth more; how many at most
 
 Trail = list[tuple[str, float]]
 
@@ -86,7 +83,8 @@ def place(
     else:
         seats, trail = _best_start(problem, curve)
         if method == "anneal":
-            seats = _anneal(problem, seats, work, seed, trail)
+            seats, stages = search(problem, seats, work, seed)
+            trail += stages
         seats = descended(problem, seats)
     return _placement(traffic, slots, fixed, problem.movable, problem.slot[seats], method, trail)
 
@@ -133,29 +131,6 @@ def _best_start(problem: Problem, curve: Ints) -> tuple[Ints, Trail]:
         candidates = [(problem.cost(seats), name, seats) for seats in map(problem.seats_along, curves)]
         priced.append(min(candidates, key=_price))
     return min(priced, key=_price)[2], [(name, price * problem.unit) for price, name, _ in priced]
-
-
-def _anneal(problem: Problem, start: Ints, work: float, seed: int, trail: Trail) -> Ints:
-    """The best of several anneals that share ``work``; ``start`` if none is better.
-
-    Chains of fully connected layers do best from a curve, convolutions level by level: try each, then repeat the better.
-    """
-    moves = moves_for(problem, work)
-    repeats = min(int(moves * (1 - PILOTS) / LONG), MOST)
-    pilot = moves * (PILOTS if repeats else 1.0) / 2
-    seeds = np.random.SeedSequence(seed).generate_state(2 + repeats, np.uint64) | np.uint64(1)
-    found = {
-        "annealed": annealed(problem, start, pilot, seeds[0]),
-        "annealed by level": multilevel(problem, pilot, seeds[1]),
-    }
-    priced = [(problem.cost(seats), name, seats) for name, seats in found.items()]
-    better = min(priced, key=_price)[1]
-    for again in seeds[2:]:
-        share = moves * (1 - PILOTS) / repeats
-        seats = annealed(problem, start, share, again) if better == "annealed" else multilevel(problem, share, again)
-        priced.append((problem.cost(seats), better, seats))
-    trail.extend((name, price * problem.unit) for price, name, _ in priced)
-    return min([*priced, (problem.cost(start), "start", start)], key=_price)[2]
 
 
 def _price(candidate: tuple[int, str, Ints]) -> int:

@@ -1,0 +1,96 @@
+"""Placement: every method seats every cluster once, says the true cost, and the search pays."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
+from neurochip.errors import CapacityError, InputError
+
+
+def mesh(
+    columns: int, rows: int, per_router: int = 1, chip: tuple[int, int] = (99, 99), crossing: float = 0.0
+) -> Slots:
+    number = np.arange(columns * rows * per_router) // per_router
+    return Slots(number % columns, number // columns, chip[0], chip[1], crossing)
+
+
+def random_traffic(seed: int, clusters: int) -> Traffic:
+    rng = np.random.default_rng(seed)
+    edges = int(rng.integers(1, 4 * clusters))
+    ends = rng.integers(0, clusters, (2, edges))
+    return Traffic(clusters, ends[0], ends[1], rng.integers(0, 50, edges))
+
+
+def layers(width: int, kernel: int) -> Traffic:
+    """``width`` layers of ``width`` clusters, each read by its ``kernel`` neighbours of the next layer."""
+    i, j, k = (a.ravel() for a in np.indices((width - 1, width, kernel)))
+    to = j + k - 1
+    keep = (to >= 0) & (to < width)
+    source, target = (i * width + j)[keep], ((i + 1) * width + to)[keep]
+    return Traffic(width * width, source, target, np.ones(len(source), np.int64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(METHODS))
+def test_every_cluster_gets_a_slot_of_its_own_at_the_cost_stated(seed: int, method: str) -> None:
+    traffic, slots = random_traffic(seed, 20), mesh(4, 3, per_router=2, chip=(2, 3), crossing=5.0)
+    fixed = {3: (0, 0), 7: (3, 2)}
+    found = place(traffic, slots, method, seed, fixed=fixed)
+    seated = np.delete(found.slot, [3, 7])
+    assert len(set(seated.tolist())) == 18
+    assert seated.min() >= 0
+    assert seated.max() < len(slots)
+    assert found.slot[3] == found.slot[7] == -1
+    assert found.cost == cost(traffic, slots, found.slot, fixed)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000))
+def test_search_is_never_worse_than_the_placements_without_one(seed: int) -> None:
+    traffic, slots = random_traffic(seed, 24), mesh(6, 4, chip=(3, 4), crossing=3.0)
+    plain = compare(traffic, slots, seed)
+    assert place(traffic, slots, "anneal", seed).cost <= min(plain.values())
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1_000))
+def test_annealing_finds_the_best_of_all_placements_of_six_clusters(seed: int) -> None:
+    traffic, slots = random_traffic(seed, 6), mesh(3, 2)
+    best = min(cost(traffic, slots, np.array(order)) for order in permutations(range(6)))
+    assert place(traffic, slots, "anneal", seed).cost <= 1.05 * best
+
+
+def test_same_seed_gives_the_same_placement() -> None:
+    traffic, slots = layers(8, 3), mesh(8, 8)
+    first, second = (place(traffic, slots, "anneal", 5) for _ in range(2))
+    assert np.array_equal(first.slot, second.slot)
+
+
+def test_layered_network_beats_hilbert_by_far() -> None:
+    traffic, slots = layers(16, 3), mesh(16, 16)
+    plain = compare(traffic, slots, 0)
+    assert place(traffic, slots, "anneal", 0).cost < 0.6 * plain["hilbert"] < 0.6 * plain["random"]
+
+
+def test_cost_by_hand_prices_hops_and_borders() -> None:
+    slots = mesh(4, 1, chip=(2, 1), crossing=10.0)
+    traffic = Traffic(3, np.array([0, 1]), np.array([1, 2]), np.array([2, 3]))
+    assert cost(traffic, slots, [0, 1, 3]) == 2 * 1 + 3 * (2 + 10)
+
+
+def test_too_many_clusters_and_unknown_methods_are_refused() -> None:
+    traffic = random_traffic(0, 9)
+    with pytest.raises(
+        CapacityError, match="9 clusters need a core, the chips in use have 4: 5 too few; use more chips"
+    ):
+        place(traffic, mesh(2, 2))
+    with pytest.raises(InputError, match="unknown method 'best'; choose one of row-major, random, hilbert"):
+        place(traffic, mesh(3, 3), "best")
+    with pytest.raises(InputError, match="every weight must be finite and not negative"):
+        Traffic(2, np.array([0]), np.array([1]), np.array([-1]))
