@@ -21,7 +21,7 @@ from neurochip.errors import InputError
 __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "cost", "place"]
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
-EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 7e6}  # about nanoseconds of work for each cluster
+EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 5e6}  # about nanoseconds of work for each cluster
 
 Trail = list[tuple[str, float]]
 

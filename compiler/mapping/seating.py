@@ -113,7 +113,7 @@ def seats_in(first: Ints, cells: Ints) -> Ints:
 
 
 def _links(traffic: Traffic, movable: Ints, diameter: float) -> tuple[Links, float]:
-    """Both directions of every edge that a move can change, equal ones summed; and kernel weight per unit of weight."""
+    """Both directions of every edge that a move can change; and kernel weight per unit of weight."""
     free = np.zeros(traffic.n_clusters, bool)
     free[movable] = True
     source, target = traffic.source.astype(np.int64), traffic.target.astype(np.int64)
