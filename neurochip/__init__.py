@@ -6,7 +6,18 @@ from typing import Any
 
 from neurochip.version import VERSION as __version__
 
-_API = ("Result", "compile", "load_chip", "load_model", "load_program", "save_nir", "save_program", "simulate")
+_API = (
+    "Result",
+    "compile",
+    "load_chip",
+    "load_model",
+    "load_program",
+    "save",
+    "save_nir",
+    "save_program",
+    "simulate",
+    "trace",
+)
 
 __all__ = ["__version__", *_API]
 

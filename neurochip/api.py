@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
     from compiler.ir.graph import Graph
 
-__all__ = ["Result", "compile", "load_chip", "load_model", "load_program", "save_nir", "save_program", "simulate"]
+__all__ = [
+    "Result",
+    "compile",
+    "load_chip",
+    "load_model",
+    "load_program",
+    "save",
+    "save_nir",
+    "save_program",
+    "simulate",
+    "trace",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +79,20 @@ def save_nir(graph: Graph, path: str | Path, *, dt: float = 1e-4) -> tuple[str, 
     from compiler.exporters import save_nir as write
 
     return write(graph, path, dt=dt)
+
+
+def trace(module: Any, example_input: Any, timesteps: int | None = None, **options: Any) -> Graph:
+    """Record what a live PyTorch module does as a Graph; see ``compiler.importers.trace`` for the options."""
+    from compiler.importers.trace import trace as record
+
+    return record(module, example_input, timesteps, **options)
+
+
+def save(graph: Graph, path: str | Path) -> None:
+    """Write a Graph to a file that ``load_model`` and ``neurochip compile`` take like any checkpoint."""
+    from compiler.importers.graph_file import save_graph
+
+    save_graph(graph, path)
 
 
 def compile(

@@ -206,7 +206,8 @@ class _Growth:
                 MultiThresholdNeuron(positive=0.5, negative=float(self.rng.choice([0.25, -0.25, 0])), levels=3),
                 TernaryNeuron(threshold=0.7, low=int(self.rng.integers(-3, 1)), high=2),
                 LeakyNeuron(
-                    decay=0.9, reset=str(self.rng.choice(["hard", "soft", "delayed", "lagging", "blank", "none"]))
+                    decay=0.9,
+                    reset=str(self.rng.choice(["hard", "late", "soft", "delayed", "lagging", "blank", "none"])),
                 ),
                 LeakyNeuron(
                     decay=0.5, rest=0.25, threshold=self.rng.uniform(0.5, 1, x.shape), subtract=0.5, floor=-1.0

@@ -135,6 +135,7 @@ class TestLeakyNeuron:
         np.testing.assert_allclose(steps(LeakyMembrane(decay=1.0, reset="lagging"), 3.5, 0), [2.5, 1.5])
         assert steps(LeakyNeuron(decay=1.0, reset="none"), 1.5, 0, -1) == [1, 1, 0]
         assert steps(LeakyMembrane(decay=1.0, reset="blank"), 1.5, 7, 0.5) == [1.5, 0, 0.5]
+        assert steps(LeakyMembrane(decay=1.0, reset="late"), 1.5, 0.5, 0.25) == [1.5, 0.5, 0.75]
 
     def test_decay_is_towards_rest_from_start(self):
         op = LeakyMembrane(decay=0.5, rest=-1.0, start=3.0, threshold=9.0, gain=2.0, floor=-0.5)
@@ -150,7 +151,7 @@ class TestLeakyNeuron:
         for op, message in [
             (
                 LeakyNeuron(decay=0.5, reset="maybe"),
-                "expected reset to be one of hard, soft, delayed, lagging, blank, none",
+                "expected reset to be one of hard, late, soft, delayed, lagging, blank, none",
             ),
             (LeakyNeuron(decay=0.5, fires="never"), "expected fires to be 'ge' or 'gt'"),
             (LeakyNeuron(decay=np.ones(4)), r"expected decay of shape \(3,\) or with sizes of 1"),

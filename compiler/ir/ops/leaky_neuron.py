@@ -14,7 +14,7 @@ from compiler.ir.ops.base import Floats, Op, Weights, sole
 from compiler.ir.types import TensorType
 from neurochip.errors import GraphError
 
-RESETS = ("hard", "soft", "delayed", "lagging", "blank", "none")
+RESETS = ("hard", "late", "soft", "delayed", "lagging", "blank", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,7 +23,8 @@ class LeakyNeuron(Op):
 
     What firing does to v, by ``reset``:
 
-    - ``hard``: v = v_reset; ``soft``: v = v - subtract; ``none``: nothing;
+    - ``hard``: v = v_reset; ``late``: the same at the beginning of the next step (snnTorch's "zero");
+    - ``soft``: v = v - subtract; ``none``: nothing;
     - ``delayed``: ``subtract`` is taken off behind the decay of the next step (snnTorch's "subtract");
     - ``lagging``: as soft, but a v that stays above the threshold is charged ``subtract`` before the next firing
       instead of behind it (snnTorch's "subtract" without reset_delay);
@@ -47,7 +48,7 @@ class LeakyNeuron(Op):
     start: float | Weights = 0.0
     threshold: float | Weights = 1.0
     fires: Literal["ge", "gt"] = "gt"
-    reset: Literal["hard", "soft", "delayed", "lagging", "blank", "none"] = "hard"
+    reset: Literal["hard", "late", "soft", "delayed", "lagging", "blank", "none"] = "hard"
     v_reset: float | Weights = 0.0
     subtract: float | Weights | None = None
     floor: float | None = None
@@ -79,6 +80,8 @@ class LeakyNeuron(Op):
         for current in x:
             owed = self._fired(v) * subtract if late else 0.0
             blank = self._fired(v) if self.reset == "blank" else None
+            if self.reset == "late":
+                v = np.where(self._fired(v), self.v_reset, v)
             v = self.rest + self.decay * (v - self.rest) + self.gain * current - owed
             v = v if blank is None else np.where(blank, 0.0, v)
             fired = self._fired(v)
