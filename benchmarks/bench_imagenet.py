@@ -32,6 +32,7 @@ class Case:
     checkpoint: Path
     program: Path
     images: Path
+    eight_images: Path
 
     @property
     def name(self) -> str:
@@ -62,11 +63,17 @@ def prepare(name: str, cache: Path) -> Case:
         raise ValueError(f"--model {name}: expected NAME@T with NAME one of {', '.join(MODELS)}")
     model = MODELS[model_name]
     checkpoint = model.checkpoint(cache, int(steps))
-    images = cache / f"noise-{model.image}.npy"
-    if not images.exists():
-        np.save(images, noise_images(np.random.default_rng(IMAGE_SEED), 1, model.image))
+    images = {count: cache / f"noise-{model.image}-{count}.npy" for count in (1, 8)}
+    for count, path in images.items():
+        if not path.exists():
+            np.save(path, noise_images(np.random.default_rng(IMAGE_SEED), count, model.image))
     return Case(
-        model=model, steps=int(steps), checkpoint=checkpoint, program=checkpoint.with_suffix(".ncp"), images=images
+        model=model,
+        steps=int(steps),
+        checkpoint=checkpoint,
+        program=checkpoint.with_suffix(".ncp"),
+        images=images[1],
+        eight_images=images[8],
     )
 
 
@@ -77,12 +84,13 @@ def measure(case: Case, settings: Settings) -> Iterator[Facts]:
     yield {"compile": run_job({**job, "output": str(case.program), "repeat": 1})}
     job = {"job": "simulate", "program": str(case.program), "x": str(case.images), "threads": THREADS}
     yield {"analytic": run_job({**job, "noc": "analytic", "repeat": REPEAT, "warm_up": True, "profile": True})}
+    yield {"eight": run_job({**job, "x": str(case.eight_images), "noc": "analytic", "repeat": 1, "warm_up": True})}
     if settings.torch_python is not None:
         yield {"torch": _torch(case, settings.torch_python)}
     if settings.check:
         yield {"check": run_job({"job": "check", "program": str(case.program), "x": str(case.images)})}
     if settings.packet_noc:
-        yield {"packet": run_job({**job, "noc": "packet", "repeat": 1, "warm_up": False, "profile": False})}
+        yield {"packet": run_job({**job, "noc": "packet", "repeat": 1})}
 
 
 def _torch(case: Case, python: Path) -> Facts:
@@ -113,6 +121,8 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
         tables["neurons and packets by kind of population"] = _shares(run["neurons_by_kind"], run["packets_by_kind"])
         tables["firing"] = [dict(zip(("mean rate", "least", "largest"), run["rates"], strict=True))]
         tables["simulated"] = [_simulated(name, run)]
+    if "eight" in part:
+        tables["eight images side by side, as multiples of one"] = [_side_by_side(facts["analytic"], part["eight"])]
     if "torch" in part:
         tables["SpikingJelly beside ours, weights of 8 bits"] = [_beside(facts["analytic"], part["torch"])]
     if "check" in part:
@@ -127,6 +137,7 @@ def summary(name: str, facts: Facts) -> Row:
     row = {**_compiled(name, facts["compile"]), **_simulated(name, facts["analytic"])}
     if "torch" in facts:
         row["of SpikingJelly"] = _beside(facts["analytic"], facts["torch"])["ours / theirs"]
+    row["per image of 8"] = _side_by_side(facts["analytic"], facts["eight"])["wall of an image"]
     if "packet" in facts:
         row |= {f"packet {key}": value for key, value in _packets(facts["packet"]).items() if key in ("s", "M hops/s")}
     return row
@@ -165,11 +176,21 @@ def _simulated(name: str, run: Facts) -> dict[str, object]:
 def _beside(run: Facts, torch: Facts) -> dict[str, object]:
     ours, theirs = np.array(run["logits"]), np.array(torch["logits"])
     return {
-        "theirs, s": min(torch["seconds"]),
+        "theirs, s": torch["wall_s"],
         "ours, s": run["wall_s"],
-        "ours / theirs": run["wall_s"] / min(torch["seconds"]),
+        "ours / theirs": run["wall_s"] / torch["wall_s"],
+        "CPU, ours / theirs": run["cpu_s"] / torch["cpu_s"],
         "their spikes": sum(torch["spikes"].values()),
         "correlation of logits": float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]),
+    }
+
+
+def _side_by_side(one: Facts, eight: Facts) -> dict[str, object]:
+    return {
+        "wall of an image": eight["wall_s"] / eight["inputs"] / one["wall_s"],
+        "accumulates of an image": eight["synaptic_operations"] / eight["inputs"] / one["synaptic_operations"],
+        "memory": eight["peak_bytes"] / one["peak_bytes"],
+        "memory, GB": eight["peak_bytes"] / 1e9,
     }
 
 

@@ -76,7 +76,9 @@ def compile_job(model: str, chip: str, settings: dict[str, str], output: str | N
     return facts
 
 
-def simulate_job(program: str, x: str, noc: str, threads: int, repeat: int, warm_up: bool, profile: bool) -> Facts:
+def simulate_job(
+    program: str, x: str, noc: str, threads: int, repeat: int, warm_up: bool = False, profile: bool = False
+) -> Facts:
     """Simulate ``repeat`` times, after a run apart if ``warm_up``; then once more under the profiler if ``profile``."""
     import numpy as np
 
@@ -93,13 +95,14 @@ def simulate_job(program: str, x: str, noc: str, threads: int, repeat: int, warm
         begun = time.perf_counter()
         run_program(loaded, images, noc=noc, threads=threads)
         facts["warm_up_s"] = time.perf_counter() - begun
-    walls = []
+    walls, cpus = [], []
     for _ in range(repeat):
         gc.collect()
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         trace = run_program(loaded, images, noc=noc, threads=threads)
         walls.append(time.perf_counter() - begun)
-    facts |= {"walls_s": walls, "wall_s": min(walls), "threads": threads, "peak_bytes": peak_bytes()}
+        cpus.append(time.process_time() - worked)
+    facts |= {"wall_s": min(walls), "cpu_s": min(cpus), "threads": threads, "peak_bytes": peak_bytes()}
     work = row_adds(loaded.network, trace)
     facts |= {
         "inputs": trace.inputs,
