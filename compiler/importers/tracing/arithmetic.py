@@ -81,14 +81,14 @@ def multiply(session: Session, result: Any, a: Any, b: Any, **_: Any) -> Symbol:
 
 def _silent(session: Session, tensor: Any) -> Symbol | None:
     """The binary spikes s if ``tensor`` is 1 - s."""
-    symbol = session.symbol(tensor)
-    node = session.recorder.producer(symbol.node)
-    op = node.op
-    if not isinstance(op, Affine) or op.gain is None or op.offset is None:
+    symbol, recorder = session.symbol(tensor), session.recorder
+    added = recorder.producer(symbol.node)
+    if not isinstance(added.op, Affine) or added.op.gain is not None or added.op.offset is None:
         return None
-    if not ((op.gain == -1).all() and (op.offset == 1).all()):
+    negated = recorder.producer(added.inputs[0])
+    if not isinstance(negated.op, Scale) or negated.op.factor != -1 or not (added.op.offset == 1).all():
         return None
-    return replace(symbol, node=node.inputs[0]) if session.recorder.types[node.inputs[0]].is_binary else None
+    return replace(symbol, node=negated.inputs[0]) if recorder.types[negated.inputs[0]].is_binary else None
 
 
 def divide(session: Session, result: Any, a: Any, b: Any, *, rounding_mode: Any = None) -> Symbol:
@@ -112,10 +112,12 @@ def _number(session: Session, value: Any) -> float | None:
 
 
 def negate(session: Session, result: Any, x: Any) -> Symbol:
+    """-x."""
     return _times(session, x, -1.0)
 
 
 def power(session: Session, result: Any, x: Any, exponent: Any = 2, **_: Any) -> Symbol:
+    """The square of x."""
     if session.knows(exponent) or _number(session, exponent) != 2:
         session.fail("only the second power can be traced")
     return _pair(session, Mul(), x, x)
@@ -205,6 +207,7 @@ def where_at_least(fires: str) -> Callable[..., Symbol]:
 
 
 def clamp(session: Session, result: Any, x: Any, min: Any = None, max: Any = None) -> Symbol:
+    """x limited to min..max."""
     low, high = (
         default if bound is None else session.number(bound) for bound, default in ((min, -np.inf), (max, np.inf))
     )
@@ -243,14 +246,17 @@ def simple(make: Callable[[], Op]) -> Callable[..., Symbol]:
 
 
 def gelu(session: Session, result: Any, x: Any, *, approximate: str = "none") -> Symbol:
+    """torch.nn.functional.gelu."""
     return session.record(Gelu(approximate=approximate == "tanh"), session.symbol(x))
 
 
 def relu6(session: Session, result: Any, x: Any, *_: Any, **__: Any) -> Symbol:
+    """x limited to 0..6."""
     return session.record(Clip(low=0.0, high=6.0), session.symbol(x))
 
 
 def hardtanh(session: Session, result: Any, x: Any, min_val: Any = -1, max_val: Any = 1, *_: Any) -> Symbol:
+    """x limited to min_val..max_val."""
     return session.record(Clip(low=float(min_val), high=float(max_val)), session.symbol(x))
 
 
@@ -261,6 +267,7 @@ def same(session: Session, result: Any, x: Any, *_: Any, **__: Any) -> Symbol:
 
 
 def dropout(session: Session, result: Any, x: Any, p: Any = 0.5, training: bool = True, *_: Any, **__: Any) -> Symbol:
+    """x itself; fails in training mode."""
     if training and p:
         session.fail("dropout in training mode; call module.eval() first")
     return same(session, result, x)

@@ -92,6 +92,7 @@ def permuted(session: Session, x: Any, order: Sequence[int]) -> Symbol:
 
 
 def permute(session: Session, result: Any, x: Any, *dims: Any, **named: Any) -> Symbol:
+    """permute(dims), as one tuple or as arguments."""
     order = named.get("dims", dims)
     return permuted(session, x, order[0] if len(order) == 1 and not isinstance(order[0], int) else order)
 
@@ -110,6 +111,7 @@ def reverse(session: Session, result: Any, x: Any, *_: Any) -> Symbol:
 
 
 def movedim(session: Session, result: Any, x: Any, source: Any, destination: Any) -> Symbol:
+    """Axes moved to other places; the others keep their order."""
     sources, targets = ([s] if isinstance(s, int) else list(s) for s in (source, destination))
     sources, targets = ([axis % x.dim() for axis in axes] for axes in (sources, targets))
     order = [axis for axis in range(x.dim()) if axis not in sources]
@@ -119,6 +121,7 @@ def movedim(session: Session, result: Any, x: Any, source: Any, destination: Any
 
 
 def unsqueeze(session: Session, result: Any, x: Any, dim: int) -> Symbol:
+    """A new axis of size 1."""
     symbol = session.symbol(x)
     dims = list(symbol.dims)
     dims.insert(dim % (len(dims) + 1), ONE)
@@ -126,6 +129,7 @@ def unsqueeze(session: Session, result: Any, x: Any, dim: int) -> Symbol:
 
 
 def squeeze(session: Session, result: Any, x: Any, dim: Any = None) -> Symbol:
+    """Axes of size 1 dropped: all, or those named."""
     symbol = session.symbol(x)
     axes = range(x.dim()) if dim is None else [d % x.dim() for d in ([dim] if isinstance(dim, int) else dim)]
     gone = [axis for axis in axes if x.shape[axis] == 1 and symbol.dims[axis] in (ONE, VALUE)]
@@ -245,6 +249,7 @@ def split(session: Session, result: Sequence[Any], x: Any, *arguments: Any, **na
 
 
 def unbind(session: Session, result: Sequence[Any], x: Any, dim: int = 0) -> list[Symbol]:
+    """The parts of size 1 along an axis, without it; along the time, its steps."""
     return _parts(session, result, x, dim, drop=True)
 
 
@@ -277,10 +282,12 @@ def taken(session: Session, symbol: Symbol, dim: int, start: int, stop: int, ste
 
 
 def select(session: Session, result: Any, x: Any, dim: int, index: int) -> Symbol:
+    """The part ``index`` of an axis, without the axis."""
     return getitem(session, result, x, (*[slice(None)] * (dim % x.dim()), index))
 
 
 def narrow(session: Session, result: Any, x: Any, dim: int, start: int, length: int) -> Symbol:
+    """``length`` elements of an axis from ``start`` on."""
     return getitem(session, result, x, (*[slice(None)] * (dim % x.dim()), slice(start, start + length)))
 
 

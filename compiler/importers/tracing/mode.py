@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from compiler.importers.tracing import arithmetic, layers, layout
+from compiler.importers.tracing import arithmetic, layers, layout, products
 from compiler.importers.tracing.neurons import Leaf
 from compiler.importers.tracing.recorder import ONE, TIME, Symbol
 from compiler.importers.tracing.session import Session, describe
 from compiler.ir.ops import Neuron, Scale, SerialNeuron
 from neurochip.errors import UnsupportedError
 
-FUNCTIONS = layout.FUNCTIONS | arithmetic.FUNCTIONS | layers.FUNCTIONS
+FUNCTIONS = layout.FUNCTIONS | arithmetic.FUNCTIONS | layers.FUNCTIONS | products.FUNCTIONS
 """What each function of PyTorch does to symbols, by the last part of its name."""
 
 QUESTIONS = frozenset((
@@ -157,7 +157,9 @@ def _record_neuron(
         if count >= session.recorder.timesteps:
             session.fail(f"a neuron module is called more often than there are steps ({session.recorder.timesteps})")
         if symbol.step not in (None, count):
-            session.fail(f"a neuron module is called with step {symbol.step} when its own step is {count}")
+            session.fail(
+                f"a neuron module gets step {symbol.step} in its step {count}; recurrent connections cannot be traced"
+            )
         session.calls[path] = count + 1
     step = count if leaf.time is None else None
     node = symbol.node
