@@ -210,12 +210,12 @@ def _norse(module: Any, shape: Shape, *, decay: Any, gain: Any, rest: Any, ops: 
 
 
 def _norse_constants(module: Any, shape: Shape) -> tuple[Any, Any]:
-    rate = module.dt * _constant(module.p.tau_mem_inv, shape)
+    rate = _constant(module.dt * module.p.tau_mem_inv, shape)
     return 1 - rate, rate
 
 
 def _norse_synapse(module: Any, shape: Shape) -> tuple[Op, ...]:
-    decay = 1 - module.dt * _constant(module.p.tau_syn_inv, shape)
+    decay = 1 - _constant(module.dt * module.p.tau_syn_inv, shape)
     return () if np.all(decay == 0) else (Filter(decay=decay),)
 
 
