@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
+from typing import Any
 
 from compiler.importers.checkpoint import Checkpoint
 from compiler.importers.formats.graph_archive import write_graph_archive
+from compiler.importers.options import Option, Options
 from compiler.ir.graph import Graph
 from compiler.ir.ops import Input, Op
 from compiler.ir.text import graph_constants, parse_graph, print_graph
@@ -15,37 +18,39 @@ from compiler.ir.verify import verify
 from neurochip.atomic import reason, replacing
 from neurochip.errors import CheckpointError, GraphError
 
+RANGE = (
+    Option(name="input_low", kind="number", default=-inf, spellings=("input.low",), meaning="smallest input"),
+    Option(name="input_high", kind="number", default=inf, spellings=("input.high",), meaning="largest input"),
+)
+"""What can be said about a saved graph, because a traced module does not tell it."""
+
 
 def read_graph(checkpoint: Checkpoint, settings: Mapping[str, str] | None = None) -> Graph:
     """The graph of a file of ``save_graph``.
 
     Args:
-        settings: ``input_low`` and ``input_high``, the range of the input, which a traced module does not tell.
+        settings: of ``RANGE``; what belongs to the network itself was decided when it was traced.
 
     Raises CheckpointError for text that is no well-formed graph of the file's constants, and for other settings.
     """
-    settings = settings or {}
-    unknown = [name for name in settings if name not in ("input_low", "input_high")]
-    if unknown:
-        raise CheckpointError(
-            f"setting '{unknown[0]}': a saved graph has only input_low and input_high; for others trace it again"
-        )
+    told = [setting for setting in Options(RANGE, {}, settings).settings if setting.origin != "default"]
     try:
         graph = verify(parse_graph(checkpoint.text, checkpoint.tensors))
     except RecursionError:
         raise CheckpointError("the text of the saved graph is nested too deeply; save it again") from None
     except GraphError as error:
         raise CheckpointError(f"the saved graph is not well-formed: {error}") from None
-    changes = {node.name: [replace(node, op=_ranged(node.op, settings))] for node in graph.inputs}
-    return verify(graph.replace_nodes(changes)) if settings else graph
+    ends = {setting.name.removeprefix("input_"): setting.value for setting in told}
+    changes = {node.name: [replace(node, op=_ranged(node.op, ends))] for node in graph.inputs}
+    kept = tuple(setting for setting in graph.settings if setting.name not in {setting.name for setting in told})
+    return verify(replace(graph.replace_nodes(changes), settings=(*kept, *told))) if told else graph
 
 
-def _ranged(op: Op, settings: Mapping[str, str]) -> Op:
+def _ranged(op: Op, ends: Mapping[str, Any]) -> Op:
     assert isinstance(op, Input)
-    try:
-        low, high = (float(settings.get(f"input_{end}", getattr(op, end))) for end in ("low", "high"))
-    except ValueError:
-        raise CheckpointError(f"expected numbers for input_low and input_high, got {dict(settings)}") from None
+    low, high = ends.get("low", op.low), ends.get("high", op.high)
+    if low > high:
+        raise CheckpointError(f"expected input_low <= input_high, got {low} and {high}")
     return replace(op, low=low, high=high)
 
 

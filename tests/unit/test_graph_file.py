@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compiler.importers import load_model
 from compiler.importers.checkpoint import read_checkpoint
 from compiler.importers.graph_file import save_graph
-from compiler.ir.graph import Graph, Node
+from compiler.ir.graph import Graph, Node, Setting
 from compiler.ir.ops import Input, Linear, Neuron
 from compiler.ir.text import print_graph
 from neurochip.errors import CheckpointError
@@ -55,12 +55,19 @@ def test_one_graph_gives_one_file_of_views(tmp_path):
 
 def test_the_range_of_the_input_can_be_said(tmp_path):
     save_graph(small(), tmp_path / "m.pt")
-    graph = load_model(tmp_path / "m.pt", settings={"input_low": "0", "input_high": "1"})
+    graph = load_model(tmp_path / "m.pt", settings={"input.low": "0", "input_high": "1"})
     assert (graph.inputs[0].op.low, graph.inputs[0].op.high) == (0, 1)
-    with pytest.raises(CheckpointError, match=r"m\.pt: setting 'T': a saved graph has only input_low and input_high"):
+    assert graph.settings[-2:] == (Setting("input_low", 0.0, "--set"), Setting("input_high", 1.0, "--set"))
+    save_graph(graph, tmp_path / "again.pt")
+    graph = load_model(tmp_path / "again.pt", settings={"input_high": "2"})
+    assert (graph.inputs[0].op.low, graph.inputs[0].op.high) == (0, 2)
+    assert [setting.name for setting in graph.settings].count("input_high") == 1
+    with pytest.raises(CheckpointError, match=r"m\.pt: unknown setting 'T'; this model knows input_low, input_high"):
         load_model(tmp_path / "m.pt", settings={"T": "3"})
-    with pytest.raises(CheckpointError, match="expected numbers for input_low and input_high"):
+    with pytest.raises(CheckpointError, match="'input_low'"):
         load_model(tmp_path / "m.pt", settings={"input_low": "zero"})
+    with pytest.raises(CheckpointError, match=r"expected input_low <= input_high, got 2.0 and 1.0"):
+        load_model(tmp_path / "m.pt", settings={"input_low": "2", "input_high": "1"})
 
 
 def repacked(path, **changes):
