@@ -30,8 +30,8 @@ NOT_RUN = {
 }
 """Commands that this test does not run (regular expressions on the whole command), and the reason."""
 
-NEEDS = {"docs/inputs.md": "PIL", "docs/nir.md": "h5py"}
-"""Packages of optional extras without which a page's examples cannot run."""
+NEEDS = {"docs/inputs.md": "PIL", "docs/nir.md": "h5py", "docs/tracing.md": "spikingjelly"}
+"""Packages that are not required, without which a page's examples cannot run."""
 
 
 def blocks(text: str, language: str) -> list[str]:
