@@ -1,4 +1,4 @@
-"""The stages in order: read this file first. Graph -> passes -> Network -> balanced Network -> Program."""
+"""The stages in order: read this file first. Graph -> passes -> Network -> legal Network -> balanced -> Program."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from compiler.ir.ops.quantised import QuantiseInput
 from compiler.ir.ops.readout import Readout
 from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
+from compiler.legal import LEGAL, Choices
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph
 from compiler.mapping.check import check_program
@@ -24,11 +25,23 @@ from compiler.passes import PASSES
 from compiler.passes.target import Target
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
+from neurochip.network.network import Network
 from neurochip.network.text import print_network
+from neurochip.network.validate import validate_network
 from neurochip.program.image import Layer, Origin, Program
 from neurochip.version import VERSION
 
-STAGES: tuple[str, ...] = ("import", *(p.name for p in PASSES), "network", "mapping")
+Report = Callable[[str, Callable[[], str]], None]
+"""Called after a stage with its name and a function that renders its text."""
+
+STAGES: tuple[str, ...] = (
+    "import",
+    *(p.name for p in PASSES),
+    "network",
+    *(p.name for p in LEGAL),
+    "balance",
+    "mapping",
+)
 """Names of the stages, as ``--print-after`` takes them."""
 
 LAYER_KINDS = ((Conv2d, "conv"), (Linear, "linear"), (Attention, "attention"), (SumPool, "pool"), (Readout, "readout"))
@@ -58,7 +71,7 @@ def compile_graph(
     options: Options,
     *,
     model_sha256: str = "",
-    on_stage: Callable[[str, Callable[[], str]], None] | None = None,
+    on_stage: Report | None = None,
 ) -> Program:
     """Compile a float graph for ``chip``.
 
@@ -73,8 +86,11 @@ def compile_graph(
     costs = chip.costs(options.profile)
     report("import", lambda: print_graph(graph))
     quantised = run_passes(graph, chip, weights.bits, report)
-    network = balance(lower_graph(quantised, chip, weights.bits), chip.max_delay)
-    report("network", lambda: print_network(network))
+    lowered = lower_graph(quantised, chip, weights.bits)
+    report("network", lambda: print_network(lowered))
+    legal = legalise(lowered, chip, Choices(weight_bits=weights.bits, attention=attention), report)
+    network = balance(legal, chip.max_delay)
+    report("balance", lambda: print_network(network))
     origin = Origin(
         model=graph.name,
         model_sha256=model_sha256,
@@ -94,9 +110,7 @@ def compile_graph(
     return program
 
 
-def run_passes(
-    graph: Graph, chip: ChipSpec, bits: int, report: Callable[[str, Callable[[], str]], None] | None = None
-) -> Graph:
+def run_passes(graph: Graph, chip: ChipSpec, bits: int, report: Report | None = None) -> Graph:
     """Every pass in order, verified after each."""
     weights = chip.weight_format(bits)
     target = Target(arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high)
@@ -107,6 +121,16 @@ def run_passes(
         if report is not None:
             report(item.name, lambda graph=graph: print_graph(graph))  # type: ignore[misc]
     return graph
+
+
+def legalise(network: Network, chip: ChipSpec, choices: Choices, report: Report | None = None) -> Network:
+    """Every legalisation in order, each result checked to be well formed."""
+    for item in LEGAL:
+        network = item.run(network, chip, choices)
+        validate_network(network, timed=False)
+        if report is not None:
+            report(item.name, lambda network=network: print_network(network))  # type: ignore[misc]
+    return network
 
 
 def attention_method(wanted: str, chip: ChipSpec) -> str:

@@ -9,16 +9,23 @@ import numpy as np
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Projection
 
+SMALL = 64
+"""Weight arrays of so many values are printed in full where values are wanted."""
 
-def print_network(network: Network) -> str:
-    """All of a network but the weights' values, which appear as shape and hash."""
+
+def print_network(network: Network, *, values: bool = False) -> str:
+    """All of a network; weights appear as shape and hash, and with ``values`` small ones in full."""
     head = f"network {network.name!r} T={network.timesteps} ticks={network.ticks}"
     spec = network.input
     entry = f"input {spec.kind} {spec.shape} scale={spec.scale:.9g} levels={spec.low}..{spec.high}"
     lines = [head, entry]
     for population in network.populations:
         lines.append(population_line(population))
-        lines.extend(f"    {projection_line(p)}" for p in network.incoming[population.name])
+        for projection in network.incoming[population.name]:
+            lines.append(f"    {projection_line(projection)}")
+            weight = getattr(projection, "weight", None)
+            if values and isinstance(weight, np.ndarray) and weight.size <= SMALL:
+                lines.append(f"        {weight.tolist()}")
     out = network.readout
     lines.append(f"readout {out.population} scale={out.scale:.9g} divisor={out.divisor}")
     return "\n".join(lines)

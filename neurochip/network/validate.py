@@ -22,21 +22,23 @@ _SHOWN = 12
 Grid = tuple[int, int, int]
 
 
-def validate_network(network: Network) -> None:
+def validate_network(network: Network, *, timed: bool = True) -> None:
     """Check every population and projection of ``network``.
 
+    Args:
+        timed: ``False`` before depths and delays are set: then sources must come before their readers in the list.
     Raises:
         ProgramError: listing what is wrong: names that repeat or do not exist, weights whose shape does not fit the
             populations, delays that are not the difference of depths, numbers outside their range.
     """
-    found = list(problems(network))
+    found = list(problems(network, timed=timed))
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ProgramError(f"network {network.name!r} is not well formed: {'; '.join(found[:_SHOWN])}{more}")
 
 
-def problems(network: Network) -> Iterator[str]:
-    """Every fault of ``network``, one sentence each."""
+def problems(network: Network, *, timed: bool = True) -> Iterator[str]:
+    """Every fault of ``network``, one sentence each; ``timed`` as in ``validate_network``."""
     if not 1 <= network.timesteps <= MAX_TIMESTEPS:
         yield f"timesteps: expected 1 to {MAX_TIMESTEPS}, found {network.timesteps}"
     for title, items in (("population", network.populations), ("projection", network.projections)):
@@ -53,7 +55,8 @@ def problems(network: Network) -> Iterator[str]:
         if missing:
             yield f"{where}: expected names of populations, found {', '.join(map(repr, missing))}"
             continue
-        faults = (*_ends(projection, populations), *_shapes(network, projection, populations))
+        order = _delays(projection, populations) if timed else _order(projection, list(populations))
+        faults = (*_ends(projection, populations), *order, *_shapes(network, projection, populations))
         yield from (f"{where}: {fault}" for fault in faults)
     yield from _readout(network, populations)
 
@@ -103,7 +106,6 @@ def _population(network: Network, p: Population) -> Iterator[str]:
 
 
 def _ends(projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
-    target = populations[projection.target]
     if isinstance(projection, Encoder | Bias):
         if projection.sources:
             yield f"expected no sources, found {projection.sources[0].population!r}"
@@ -117,14 +119,26 @@ def _ends(projection: Projection, populations: dict[str, Population]) -> Iterato
         p = populations[source.population]
         if p.neuron.kind == "readout":
             yield f"source {p.name!r} is a readout, which never fires"
+    grids = {(p.height, p.width, p.channels) for p in (populations[name] for name in names)}
+    if len(grids) > 1:
+        yield f"expected sources of one shape, found {' and '.join(map(str, sorted(grids)))}"
+
+
+def _delays(projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
+    target = populations[projection.target]
+    for source in projection.sources:
+        p = populations[source.population]
         if source.delay < 1 or source.delay != target.depth - p.depth:
             yield (
                 f"delay from {p.name!r}: expected depth {target.depth} - {p.depth} = {target.depth - p.depth} "
                 f"(at least 1), found {source.delay}"
             )
-    grids = {(p.height, p.width, p.channels) for p in (populations[name] for name in names)}
-    if len(grids) > 1:
-        yield f"expected sources of one shape, found {' and '.join(map(str, sorted(grids)))}"
+
+
+def _order(projection: Projection, names: list[str]) -> Iterator[str]:
+    for source in projection.sources:
+        if names.index(source.population) >= names.index(projection.target):
+            yield f"source {source.population!r} is listed after its reader {projection.target!r}"
 
 
 def _shapes(network: Network, projection: Projection, populations: dict[str, Population]) -> Iterator[str]:

@@ -1,0 +1,66 @@
+"""Small networks and chips that the golden tests of the legalisation passes are run on, by name of the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from compiler.legal import Choices
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
+from neurochip.network.projections import Dense, Projection, Source
+from tests.small_chips import small_chip
+
+Case = tuple[Network, ChipSpec, Choices]
+EIGHT_BITS = Choices(weight_bits=8)
+
+
+def layers(*weights: list[list[int]], timesteps: int = 1, arithmetic: Arithmetic | None = None) -> Network:
+    """Spike input, a ``lif`` layer for each weight matrix but the last, and a readout: ``a``, ``b``, ``c``..."""
+    rules = Arithmetic() if arithmetic is None else arithmetic
+    names = "abcdefgh"
+    populations = [_population("a", len(weights[0]), Neuron(kind="source"))]
+    projections: list[Projection] = []
+    for number, weight in enumerate(weights, start=1):
+        last = number == len(weights)
+        neuron = (
+            Neuron(kind="readout") if last else Neuron(kind="lif", decay=2048, threshold=2 << rules.threshold_shift)
+        )
+        populations.append(_population(names[number], len(weight[0]), neuron))
+        projections.append(
+            Dense(
+                name=f"{names[number]}.synapses",
+                sources=(Source(names[number - 1]),),
+                target=names[number],
+                origin=names[number],
+                weight=np.array(weight, np.int8),
+                shift=rules.threshold_shift,
+            )
+        )
+    return Network(
+        name="layers",
+        timesteps=timesteps,
+        populations=tuple(populations),
+        projections=tuple(projections),
+        input=InputSpec(shape=(len(weights[0]),), kind="spikes", scale=1.0, low=0, high=1),
+        readout=ReadoutSpec(
+            population=populations[-1].name, scale=1.0, divisor=timesteps, bias=(0.0,) * populations[-1].channels
+        ),
+        arithmetic=rules,
+    )
+
+
+def _population(name: str, channels: int, neuron: Neuron) -> Population:
+    return Population(name=name, height=1, width=1, channels=channels, neuron=neuron, origin=name)
+
+
+def no_leak() -> Case:
+    """One step, a chip without leak."""
+    rules = Arithmetic(leak="none")
+    return layers([[1, -2], [3, 4]], [[1], [-1]], arithmetic=rules), small_chip(arithmetic=rules), EIGHT_BITS
+
+
+CASES: dict[str, Callable[[], Case]] = {"no-leak": no_leak}
+"""Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""
