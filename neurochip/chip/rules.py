@@ -75,8 +75,20 @@ def _geometry(spec: ChipSpec) -> Iterator[Problem]:
                     ("embedded_processors", "routers", "value"),
                     f"[{column}, {row}] is outside the {spec.mesh_columns} x {spec.mesh_rows} routers",
                 )
-    if "processor" in spec.attention and processors is None:
-        yield ("attention",), "'processor' needs an `embedded_processors` section"
+    for method, part in (
+        ("processor", processors),
+        ("unit", spec.attention_unit),
+        ("graded", spec.neuron.product or spec.core.modes or spec.core.software),
+    ):
+        if method in spec.attention and not part:
+            yield ("attention",), f"{method!r} needs {_NEEDS[method]}"
+
+
+_NEEDS = {
+    "processor": "an `embedded_processors` section",
+    "unit": "an `attention_unit` section",
+    "graded": "`neuron.product: true`, `core.modes` or `core.software`",
+}
 
 
 def _weights(spec: ChipSpec) -> Iterator[Problem]:
@@ -86,7 +98,14 @@ def _weights(spec: ChipSpec) -> Iterator[Problem]:
             yield ("weights", name, "value"), f"widths must ascend without repeats; found {list(widths)}"
     if min(weights.widths.value) < 2:
         yield ("weights", "widths", "value"), "a signed weight needs at least 2 bits"
-    if max(weights.widths.value) > max(weights.stored.value):
+    types = spec.core.axon_types
+    if types is not None and max(weights.widths.value) > min(types.count.value, types.weight.value):
+        yield (
+            ("weights", "widths", "value"),
+            f"a weight of {max(weights.widths.value)} bits needs as many axon types; the core has {types.count.value} "
+            f"of {types.weight.value} bits",
+        )
+    if types is None and max(weights.widths.value) > max(weights.stored.value):
         yield (
             ("weights", "stored", "value"),
             f"no stored field holds a weight of {max(weights.widths.value)} bits",
@@ -107,8 +126,8 @@ def _weights(spec: ChipSpec) -> Iterator[Problem]:
 def _time(spec: ChipSpec) -> Iterator[Problem]:
     if spec.time.kind == "fixed" and spec.time.tick is None:
         yield ("time",), "`kind: fixed` needs a `tick`"
-    if spec.time.kind == "barrier" and spec.time.tick is not None:
-        yield ("time", "tick"), "a barrier chip has no fixed tick; remove it or use `kind: fixed`"
+    if spec.time.kind != "fixed" and spec.time.tick is not None:
+        yield ("time", "tick"), f"a {spec.time.kind} chip has no fixed tick; remove it or use `kind: fixed`"
 
 
 def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterator[Problem]:
@@ -122,7 +141,7 @@ def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterato
                 f"{figure.source!r} is not one of this profile's sources ({', '.join(profile.sources)}): "
                 "profiles never mix; use a figure of its own sources, or mark it assumed with a note",
             )
-    if (profile.barrier is None) != (spec.time.kind == "fixed"):
+    if (profile.barrier is None) != (spec.time.kind != "barrier"):
         yield path, "a profile has a `barrier` table exactly when `time.kind` is barrier"
     if profile.barrier is not None:
         for name, keys in (

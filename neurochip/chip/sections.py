@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from neurochip.chip.abilities import AxonTypes, BiasPlace, CoreModes, Dendrites, Formats, Software
 from neurochip.chip.quantity import (
     Bits,
     Count,
@@ -25,15 +26,22 @@ Chips = Count[Literal["chips"]]
 
 
 class Mesh(Section):
-    """The routers of one chip; ``multicast: unicast`` = one packet per target core."""
+    """The routers of one chip; ``multicast: unicast`` = one packet per target core, ``tree`` = one packet per link.
+
+    A torus closes the rows and columns of all chips joined; in a ``triangular_torus`` a packet may also move one
+    column and one row at once. ``router_entries``: routing-table entries of a router, one for each source tile whose
+    packets leave the router otherwise than straight on. ``reach``: the farthest a packet's address goes along one axis.
+    """
 
     columns: Routers
     rows: Routers
-    topology: Literal["mesh", "torus"]
+    topology: Literal["mesh", "torus", "triangular_torus"]
     cores_per_router: Count[Literal["cores"]]
     routing: Literal["xy"]
     multicast: Literal["unicast", "tree"]
     packet: Bits
+    router_entries: Count[Literal["entries"]] | None = None
+    reach: Routers | None = None
 
 
 class Boards(Section):
@@ -62,21 +70,32 @@ class SynapseMemory(Section):
 
 
 class Core(Section):
-    """Limits of one neuron core; ``fan_out_per_neuron`` only where the chip limits it."""
+    """Limits of one neuron core, and what its synapses and neurons are made of.
+
+    ``fan_out_per_neuron``: (core, axon) destinations of one neuron, and ``fan_in_per_neuron``: axons one neuron can
+    read, only where the chip limits them beside the axons of the core.
+    """
 
     neurons: Count[Literal["neurons"]]
     input_axons: Count[Literal["axons"]]
     output_axons: Count[Literal["axons"]]
     fan_out_per_neuron: Count[Literal["axons"]] | None = None
+    fan_in_per_neuron: Count[Literal["axons"]] | None = None
     synapse_memory: SynapseMemory
     weight_sharing: bool
+    axon_types: AxonTypes | None = None
+    modes: CoreModes | None = None
+    software: Software | None = None
+    formats: Formats | None = None
 
 
 class Weights(Section):
     """Widths of a signed weight and how it reaches the membrane.
 
     A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
-    the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
+    the exponent ``e`` shared by a list (or, with ``exponent_per``, by a whole core). It is stored in the narrowest of
+    the ``stored`` fields that holds it. ``sign``: ``row`` = all synapses of an axon have one sign, so that a source
+    whose weights mix signs takes two axons; otherwise each weight has its own.
     """
 
     widths: Widths
@@ -85,15 +104,26 @@ class Weights(Section):
     aligned: Bits
     base_shift: Bits
     exponent: ExponentRange
+    exponent_per: Literal["list", "core"] | None = None
+    sign: Literal["weight", "row"] | None = None
 
 
 class NeuronRules(Section):
-    """The exact integer rules of a neuron update, and where they are documented."""
+    """The exact integer rules of a neuron update, and where they are documented.
+
+    ``bias``: where a bias can live (default: always-on axons, and registers if ``arithmetic.bias_bits``);
+    ``per_neuron_threshold``: each neuron has its own; ``product``: a neuron may send the product of two inputs as a
+    graded spike.
+    """
 
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     status: Status
     note: str = ""
     arithmetic: Arithmetic
+    bias: tuple[BiasPlace, ...] | None = None
+    per_neuron_threshold: bool | None = None
+    product: bool | None = None
+    dendrites: Dendrites | None = None
 
 
 class Delays(Section):
@@ -124,7 +154,13 @@ class EncoderPlace(Section):
 
 
 class TickRule(Section):
-    """``barrier``: a tick lasts as long as its work, then a barrier; ``fixed``: it lasts ``tick``, come what may."""
+    """``barrier``: a tick lasts as long as its work, then a barrier; ``fixed``: it lasts ``tick``, come what may.
 
-    kind: Literal["barrier", "fixed"]
+    ``shortest``: the shortest fixed tick that was shown to work. ``continuous``: there are no ticks, time is physical
+    and runs ``speedup`` times faster than the biology it models; such a chip is described, never simulated.
+    """
+
+    kind: Literal["barrier", "fixed", "continuous"]
     tick: Time | None = None
+    shortest: Time | None = None
+    speedup: Count[Literal["times"]] | None = None

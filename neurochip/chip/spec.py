@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from neurochip.chip.abilities import AttentionUnit, BiasPlace, Learning
 from neurochip.chip.costs import Costs
 from neurochip.chip.profiles import Profile, assumptions, figures
 from neurochip.chip.quantity import Section
@@ -40,7 +41,9 @@ class CoreLimits:
     """What one core holds, as plain integers.
 
     ``header_bits``, ``index_bits``, ``delay_bits``, ``tag_bits`` and ``block_synapses`` describe synapse lists as
-    ``sections.SynapseMemory`` says. ``fan_out_per_neuron`` is ``None`` where only ``output_axons`` limits it.
+    ``sections.SynapseMemory`` says. ``fan_out_per_neuron`` is ``None`` where only ``output_axons`` limits it, and
+    ``fan_in_per_neuron`` where only ``input_axons`` does. ``axon_types`` is 0 unless synapses are the bits of a
+    crossbar; ``axon_type_bits`` is the signed width of a type's weight.
     """
 
     neurons: int
@@ -54,6 +57,9 @@ class CoreLimits:
     index_bits: int
     delay_bits: int
     tag_bits: int
+    fan_in_per_neuron: int | None = None
+    axon_types: int = 0
+    axon_type_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,8 @@ class ChipSpec(Section):
     delays: Delays
     spikes: Spikes
     embedded_processors: Processors | None = None
+    attention_unit: AttentionUnit | None = None
+    learning: Learning | None = None
     attention: tuple[AttentionMethod, ...]
     encoder: EncoderPlace
     time: TickRule
@@ -109,7 +117,8 @@ class ChipSpec(Section):
     def limits(self) -> CoreLimits:
         """The limits of one core."""
         memory = self.core.synapse_memory
-        fan_out = self.core.fan_out_per_neuron
+        fan_out, fan_in = self.core.fan_out_per_neuron, self.core.fan_in_per_neuron
+        types = self.core.axon_types
         return CoreLimits(
             neurons=self.core.neurons.value,
             input_axons=self.core.input_axons.value,
@@ -122,6 +131,9 @@ class ChipSpec(Section):
             index_bits=memory.index.value,
             delay_bits=memory.delay.value,
             tag_bits=memory.tag.value,
+            fan_in_per_neuron=None if fan_in is None else fan_in.value,
+            axon_types=0 if types is None else types.count.value,
+            axon_type_bits=0 if types is None else types.weight.value,
         )
 
     @property
@@ -190,6 +202,24 @@ class ChipSpec(Section):
         return () if self.embedded_processors is None else self.embedded_processors.routers.value
 
     @property
+    def bias_places(self) -> tuple[BiasPlace, ...]:
+        """Where a neuron's bias can live, the chip's preference first."""
+        if self.neuron.bias is not None:
+            return self.neuron.bias
+        return ("axon", "register") if self.arithmetic.bias_bits else ("axon",)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no model can be compiled for or simulated on this chip; ``None`` where it can."""
+        if self.time.kind != "continuous":
+            return None
+        return (
+            f"chip '{self.name}' computes in continuous time: its membranes are voltages that change between "
+            "spikes, so there is no tick to simulate and no integer to reproduce. Its capacity, precision and energy are "
+            f"described (neurochip chips show {self.name}); choose a chip with ticks"
+        )
+
+    @property
     def attention_methods(self) -> tuple[AttentionMethod, ...]:
         """Ways this chip can compute spiking attention."""
         return self.attention
@@ -225,13 +255,16 @@ class ChipSpec(Section):
         shift = self.weights.base_shift.value + max(0, self.weights.aligned.value - bits)
         low_exponent, high_exponent = self.weights.exponent.value
         high = 2 ** (bits - 1) - 1
+        types = self.core.axon_types
+        if types is not None:  # the base {1, 2, ..., -2**(bits-1)} << shift must fit a type's weight
+            high_exponent = min(high_exponent, types.weight.value - bits - shift)
         return WeightFormat(
             bits=bits,
             low=-high,
             high=high,
             shift_low=max(0, shift + low_exponent),
             shift_high=max(0, shift + high_exponent),
-            stored_bits=min(width for width in self.weights.stored.value if width >= bits),
+            stored_bits=1 if types is not None else min(width for width in self.weights.stored.value if width >= bits),
         )
 
     def costs(self, profile: str | None = None) -> Costs:

@@ -20,7 +20,10 @@ TEXT = LOIHI.to_yaml()
 NEURONS = "neurons: {value: 1024, unit: neurons, source: davies2018, status: V2"
 DENSE = "synaptic_op_dense:\n        energy: {value: 23.6, unit: pJ, source: davies2018"
 SOURCES = "davies2018, davies2021, frady2020, dey2022, nengo_loihi, lava, sana_fe, neurochip"
-CORE_KEYS = "neurons, input_axons, output_axons, fan_out_per_neuron, synapse_memory, weight_sharing"
+CORE_KEYS = (
+    "neurons, input_axons, output_axons, fan_out_per_neuron, fan_in_per_neuron, synapse_memory, weight_sharing, "
+    "axon_types, modes, software, formats"
+)
 PROFILE = "profiles.loihi_davies2018"
 
 # name: (text replaced and replacement, start of the line that the message names, message)
@@ -124,7 +127,7 @@ WRONG = {
     "unknown topology": (
         ("topology: mesh", "topology: tours"),
         "  topology:",
-        "mesh.topology: expected one of mesh, torus; found 'tours' (did you mean 'torus'?)",
+        "mesh.topology: expected one of mesh, torus, triangular_torus; found 'tours' (did you mean 'torus'?)",
     ),
     "unknown attention method": (
         ("attention: [processor", "attention: [procesor"),
