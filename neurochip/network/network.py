@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
-from neurochip.network.projections import Projection
+from neurochip.network.projections import STORED_IF_SET, Projection, Source
 
-NeuronKind = Literal["lif", "source", "product", "readout"]
+NeuronKind = Literal["lif", "source", "product", "readout", "burst"]
 ResetKind = Literal["hard", "soft"]
 
 
@@ -22,10 +22,12 @@ class Neuron:
 
     Attributes:
         kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload
-            (spiking attention) and keeps no state; ``readout`` integrates and never fires.
+            (spiking attention) and keeps no state; ``readout`` integrates and never fires; ``burst`` sends the sum
+            of a step's input, if positive, as that many spikes in the ticks that follow, one a tick, and then forgets.
         decay: leak field of ``Arithmetic``; 0 keeps the membrane, ``2**decay_bits`` would forget it.
         threshold: raw membrane units; compared as the chip's ``Arithmetic.fires`` says.
         reset: ``hard`` sets the membrane to 0, ``soft`` subtracts ``threshold + threshold_offset``.
+            A burst's spikes stand for ``threshold + threshold_offset`` raw units each.
         threshold_offset: what was taken off the threshold so that ``>`` acts as ``>=`` on the reachable grid.
     """
 
@@ -42,7 +44,7 @@ class Population:
 
     Attributes:
         origin: name of the Graph node this came from; a compiler-made population names its cause.
-        depth: pipeline stage in ticks: step t runs at tick t + depth.
+        depth: pipeline stage in ticks: step t runs at tick t * interval + depth.
         high: largest number of spikes (or payload) a neuron emits in one step.
     """
 
@@ -64,6 +66,11 @@ class Population:
     def size(self) -> int:
         """Number of neurons."""
         return self.positions * self.channels
+
+    @property
+    def duration(self) -> int:
+        """Ticks over which the spikes of one step leave, the population's own tick included."""
+        return self.high if self.neuron.kind == "burst" else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,11 @@ class ReadoutSpec:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
-    """All that a chip must execute, and nothing else. ``run`` is the integer reference (``reference.py``)."""
+    """All that a chip must execute, and nothing else. ``run`` is the integer reference (``reference.py``).
+
+    ``interval``: ticks from one step to the next. What reaches a population in the ``interval`` ticks up to its own
+    tick of a step belongs to that step; neurons update in their own tick.
+    """
 
     name: str
     timesteps: int
@@ -104,6 +115,7 @@ class Network:
     input: InputSpec
     readout: ReadoutSpec
     arithmetic: Arithmetic
+    interval: int = field(default=1, metadata=STORED_IF_SET)
 
     @cached_property
     def by_name(self) -> dict[str, Population]:
@@ -121,7 +133,11 @@ class Network:
     @property
     def ticks(self) -> int:
         """Ticks one input takes, from the first tick of the first population to the last of the readout."""
-        return self.timesteps + max(p.depth for p in self.populations)
+        return (self.timesteps - 1) * self.interval + 1 + max(p.depth for p in self.populations)
+
+    def span(self, source: Source, target: str) -> int:
+        """Ticks from ``source``'s own tick to the own tick of ``target`` that takes in what it sends."""
+        return source.steps_back * self.interval + self.by_name[target].depth - self.by_name[source.population].depth
 
     def run(self, x: NDArray[np.generic]) -> NetworkRun:
         """Run quantise-free user input ``x`` through the integer reference; see ``reference.run_network``."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+STORED_IF_SET = {"stored": "if not the default"}
+"""Metadata of fields that files leave out at their default, so that files without them stay as they were."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source population of a projection and its axonal delay in ticks (emission to integration, >= 1)."""
+    """One source population of a projection and its axonal delay in ticks (emission to integration, >= 1).
+
+    ``steps_back``: the target's step t reads the source's step t - steps_back (nothing before step 0); at least 1 on
+    one edge of every loop.
+    """
 
     population: str
     delay: int = 1
+    steps_back: int = field(default=0, metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,7 +17,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     """Run ``x`` (B, *shape) or (T, B, *shape) step by step, every population in depth order.
 
     Delays only align pipeline stages, so step t of every population depends on step t of its sources: the reference
-    needs no ticks. Returns every spike of every neuron (see ``NetworkRun``). Raises ``InputError`` for a bad ``x``.
+    needs no ticks, whatever the network's interval. Returns every spike of every neuron (see ``NetworkRun``). Raises ``InputError`` for a bad ``x``.
     """
     levels = quantise_input(network.input, x, network.timesteps)  # (T or 1, B, H, W, C)
     batch = levels.shape[1]
@@ -34,11 +34,14 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             incoming = network.incoming[population.name]
             total = np.zeros_like(membranes[population.name])
             for projection in incoming:
-                total += projected(projection, population, now, frame)
+                total += projected(projection, population, seen(projection, now, spikes, membranes), frame)
             if population.neuron.kind == "product":
                 now[population.name] = total
                 continue
             current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
+            if population.neuron.kind == "burst":
+                now[population.name], wraps = burst(population.neuron, network.arithmetic, current), wraps + wrapped
+                continue
             fired, membrane, clipped = update(
                 population.neuron, network.arithmetic, membranes[population.name], current
             )
@@ -61,6 +64,28 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
         wraps=wraps,
         clips=clips,
     )
+
+
+def seen(
+    projection: Projection, now: dict[str, Int], before: dict[str, list[Int]], like: dict[str, Int]
+) -> dict[str, Int]:
+    """What each source of ``projection`` emitted in the step that is read: ``now``, or that many steps ``before``.
+
+    Before the first step there is nothing: zeros, shaped as in ``like``.
+    """
+    back = {s.population: s.steps_back for s in projection.sources}
+    if not any(back.values()):
+        return now
+    return {
+        name: now[name] if not lag else before[name][-lag] if lag <= len(before[name]) else np.zeros_like(like[name])
+        for name, lag in back.items()
+    }
+
+
+def burst(neuron: Neuron, rules: Arithmetic, current: Int) -> Int:
+    """Spikes that leave, one a tick, while ``current`` stays above the threshold: each takes one unit off it."""
+    above = current - neuron.threshold - (1 if rules.fires == "gt" else 0)
+    return np.asarray(np.maximum(above // (neuron.threshold + neuron.threshold_offset) + 1, 0))
 
 
 def update(neuron: Neuron, rules: Arithmetic, membrane: Int, current: Int) -> tuple[Int, Int, int]:

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Projection
+from neurochip.network.projections import Projection, Source
 
 SMALL = 64
 """Weight arrays of so many values are printed in full where values are wanted."""
@@ -16,6 +16,7 @@ SMALL = 64
 def print_network(network: Network, *, values: bool = False) -> str:
     """All of a network; weights appear as shape and hash, and with ``values`` small ones in full."""
     head = f"network {network.name!r} T={network.timesteps} ticks={network.ticks}"
+    head += f" interval={network.interval}" if network.interval > 1 else ""
     spec = network.input
     entry = f"input {spec.kind} {spec.shape} scale={spec.scale:.9g} levels={spec.low}..{spec.high}"
     lines = [head, entry]
@@ -36,14 +37,14 @@ def population_line(population: Population) -> str:
     neuron = population.neuron
     shape = f"{population.height}x{population.width}x{population.channels}"
     text = f"{population.name}: {neuron.kind} {shape} depth={population.depth}"
-    if neuron.kind == "lif":
+    if neuron.kind in ("lif", "burst"):
         text += f" decay={neuron.decay} threshold={neuron.threshold} reset={neuron.reset}"
     return text if population.high == 1 else f"{text} high={population.high}"
 
 
 def projection_line(projection: Projection) -> str:
     """Sources with delays, kind, weights and shift."""
-    sources = " + ".join(f"{s.population}@{s.delay}" for s in projection.sources) or "-"
+    sources = " + ".join(map(source_text, projection.sources)) or "-"
     weight = getattr(projection, "weight", None)
     text = f"<- {projection.kind} {sources} shift={projection.shift}"
     if isinstance(weight, np.ndarray):
@@ -52,3 +53,9 @@ def projection_line(projection: Projection) -> str:
     elif weight is not None:
         text += f" weight={weight}"
     return text
+
+
+def source_text(source: Source) -> str:
+    """Population and delay; ``[-k]`` reads k steps back."""
+    back = f"[-{source.steps_back}]" if source.steps_back else ""
+    return f"{source.population}{back}@{source.delay}"

@@ -16,6 +16,7 @@ from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Po
 
 MAX_NEURONS = 1 << 31
 MAX_TIMESTEPS = 1 << 20
+MAX_INTERVAL = 1 << 12
 MAX_SHIFT = 32
 _SHOWN = 12
 
@@ -39,6 +40,8 @@ def validate_network(network: Network, *, timed: bool = True) -> None:
 
 def problems(network: Network, *, timed: bool = True) -> Iterator[str]:
     """Every fault of ``network``, one sentence each; ``timed`` as in ``validate_network``."""
+    if not 1 <= network.interval <= MAX_INTERVAL:
+        yield f"interval: expected 1 to {MAX_INTERVAL} ticks, found {network.interval}"
     if not 1 <= network.timesteps <= MAX_TIMESTEPS:
         yield f"timesteps: expected 1 to {MAX_TIMESTEPS}, found {network.timesteps}"
     for title, items in (("population", network.populations), ("projection", network.projections)):
@@ -55,7 +58,7 @@ def problems(network: Network, *, timed: bool = True) -> Iterator[str]:
         if missing:
             yield f"{where}: expected names of populations, found {', '.join(map(repr, missing))}"
             continue
-        order = _delays(projection, populations) if timed else _order(projection, list(populations))
+        order = _delays(network, projection) if timed else _order(projection, list(populations))
         faults = (*_ends(projection, populations), *order, *_shapes(network, projection, populations))
         yield from (f"{where}: {fault}" for fault in faults)
     yield from _readout(network, populations)
@@ -92,6 +95,10 @@ def _population(network: Network, p: Population) -> Iterator[str]:
         yield f"{where}: expected a decay of 0 to {1 << rules.decay_bits}, found {neuron.decay}"
     if abs(neuron.threshold) >= 1 << 40 or abs(neuron.threshold_offset) >= 1 << 40:
         yield f"{where}: threshold {neuron.threshold} is beyond any membrane"
+    if neuron.kind == "burst" and neuron.threshold + neuron.threshold_offset < 1:
+        yield f"{where}: expected a positive unit of its spikes, found {neuron.threshold + neuron.threshold_offset}"
+    if p.duration > network.interval:
+        yield f"{where}: a burst of {p.duration} spikes does not fit an interval of {network.interval} ticks"
     incoming = [q for q in network.projections if q.target == p.name]
     products = [q for q in incoming if isinstance(q, Product)]
     if neuron.kind == "product" and (len(products) != 1 or len(incoming) != 1):
@@ -119,25 +126,40 @@ def _ends(projection: Projection, populations: dict[str, Population]) -> Iterato
         p = populations[source.population]
         if p.neuron.kind == "readout":
             yield f"source {p.name!r} is a readout, which never fires"
+        if not 0 <= source.steps_back <= MAX_TIMESTEPS:
+            yield f"steps back to {p.name!r}: expected 0 to {MAX_TIMESTEPS}, found {source.steps_back}"
+        if populations[projection.target].neuron.kind == "burst" and p.neuron.kind == "burst":
+            yield f"source {p.name!r} is a burst, which cannot arrive in one tick as the burst it feeds needs"
     grids = {(p.height, p.width, p.channels) for p in (populations[name] for name in names)}
     if len(grids) > 1:
         yield f"expected sources of one shape, found {' and '.join(map(str, sorted(grids)))}"
 
 
-def _delays(projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
-    target = populations[projection.target]
+def _delays(network: Network, projection: Projection) -> Iterator[str]:
+    """All that a source sends for a step must arrive in the interval up to the target's own tick of that step.
+
+    A burst is still being sent in the ticks before its own next tick, so what it reads must arrive in that very tick.
+    """
+    target = network.by_name[projection.target]
     for source in projection.sources:
-        p = populations[source.population]
-        if source.delay < 1 or source.delay != target.depth - p.depth:
-            yield (
-                f"delay from {p.name!r}: expected depth {target.depth} - {p.depth} = {target.depth - p.depth} "
-                f"(at least 1), found {source.delay}"
-            )
+        p, span = network.by_name[source.population], network.span(source, target.name)
+        slack = 0 if target.neuron.kind == "burst" else network.interval - p.duration
+        high = span - p.duration + 1
+        low = high - slack
+        if 1 <= source.delay and low <= source.delay <= high:
+            continue
+        back = f" + {source.steps_back} x {network.interval}" if source.steps_back else ""
+        lasts = f" - {p.duration - 1}" if p.duration > 1 else ""
+        least = f" (or up to {slack} less)" if slack else ""
+        yield (
+            f"delay from {p.name!r}: expected depth {target.depth} - {p.depth}{back}{lasts} = {high}{least} "
+            f"(at least 1), found {source.delay}"
+        )
 
 
 def _order(projection: Projection, names: list[str]) -> Iterator[str]:
     for source in projection.sources:
-        if names.index(source.population) >= names.index(projection.target):
+        if not source.steps_back and names.index(source.population) >= names.index(projection.target):
             yield f"source {source.population!r} is listed after its reader {projection.target!r}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import types
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from neurochip.errors import ProgramError
-from neurochip.network.projections import PROJECTIONS, Projection
+from neurochip.network.projections import PROJECTIONS, STORED_IF_SET, Projection
 
 Store = Callable[[NDArray[np.generic]], str]
 """Takes an array, keeps it, returns the name of the member that holds it."""
@@ -28,6 +28,13 @@ def field_types(cls: type) -> dict[str, Any]:
     """Field name -> resolved annotation of a dataclass."""
     hints = get_type_hints(cls)
     return {f.name: hints[f.name] for f in fields(cls)}
+
+
+@cache
+def unstored(cls: type) -> dict[str, Any]:
+    """Fields of a dataclass that files leave out at their default, and that default."""
+    found = {f.name: f.default for f in fields(cls) if dict(f.metadata) == STORED_IF_SET}
+    return {name: default for name, default in found.items() if default is not MISSING}
 
 
 def encode(value: Any, hint: Any, store: Store) -> Any:
@@ -51,7 +58,9 @@ def encode(value: Any, hint: Any, store: Store) -> Any:
         return None if value is None else encode(value, _not_none(args), store)
     if issubclass(hint, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
-    return {name: encode(getattr(value, name), h, store) for name, h in field_types(hint).items()}
+    plain = unstored(hint)
+    names = (name for name in field_types(hint) if name not in plain or getattr(value, name) != plain[name])
+    return {name: encode(getattr(value, name), field_types(hint)[name], store) for name in names}
 
 
 def decode(data: Any, hint: Any, fetch: Fetch, where: str) -> Any:
@@ -89,10 +98,11 @@ def array_dtype(hint: Any) -> np.dtype[np.generic]:
 
 def _decode_dataclass(data: Any, cls: type, fetch: Fetch, where: str) -> Any:
     known = field_types(cls)
-    if set(_expect(data, dict, where)) != set(known):
-        odd = sorted(set(data) ^ set(known))
+    if set(_expect(data, dict, where)) | set(unstored(cls)) != set(known):
+        odd = sorted((set(data) | set(unstored(cls))) ^ set(known))
         raise ProgramError(f"{where}: expected the entries {', '.join(known)}; missing or unknown: {', '.join(odd)}")
-    return cls(**{name: decode(data[name], hint, fetch, f"{where}.{name}") for name, hint in known.items()})
+    stated = {name: hint for name, hint in known.items() if name in data}
+    return cls(**{name: decode(data[name], hint, fetch, f"{where}.{name}") for name, hint in stated.items()})
 
 
 def _decode_projection(data: Any, fetch: Fetch, where: str) -> Any:
