@@ -14,6 +14,7 @@ from neurochip.network.projections import STORED_IF_SET, Projection, Source
 
 NeuronKind = Literal["lif", "source", "product", "readout", "burst"]
 ResetKind = Literal["hard", "soft"]
+Home = Literal["core", "host"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,9 @@ class Population:
         origin: name of the Graph node this came from; a compiler-made population names its cause.
         depth: pipeline stage in ticks: step t runs at tick t * interval + depth.
         high: largest number of spikes (or payload) a neuron emits in one step.
+        home: ``host``: the host computes these neurons and exchanges spikes with the chip.
+        copies: how often a core holds each neuron, with the same synapses, where a neuron reaches few destinations;
+            the copies fire together. Set by the mapping.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Population:
     origin: str
     depth: int = 0
     high: int = 1
+    home: Home = field(default="core", metadata=STORED_IF_SET)
+    copies: int = field(default=1, metadata=STORED_IF_SET)
 
     @property
     def positions(self) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-
 STORED_IF_SET = {"stored": "if not the default"}
 """Metadata of fields that files leave out at their default, so that files without them stay as they were."""
+
+BiasPlace = Literal["axon", "register", "threshold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,19 @@ class Source:
     """One source population of a projection and its axonal delay in ticks (emission to integration, >= 1).
 
     ``steps_back``: the target's step t reads the source's step t - steps_back (nothing before step 0); at least 1 on
-    one edge of every loop.
+    one edge of every loop. ``types``, on crossbars: the axons each of its neurons takes on a target core, by axon type;
+    all of them carry every spike (``Projection.base``).
     """
 
     population: str
     delay: int = 1
     steps_back: int = field(default=0, metadata=STORED_IF_SET)
+    types: tuple[int, ...] = field(default=(), metadata=STORED_IF_SET)
+
+    @property
+    def lines(self) -> int:
+        """Axons that one neuron takes on a target core."""
+        return max(1, len(self.types))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +43,9 @@ class Projection:
         origin: the Graph node whose synapses these are.
         counted: the accumulates belong to the model's arithmetic (AC); ``False`` for relays, pools and biases,
             which the chip pays for and the 45 nm operation count leaves out.
+        base: on crossbars, (lines, C_out) int16: what a neuron of each target channel receives from each line of its
+            sources (raw units, ``shift`` included) if their crosspoint is set; every ``weight << shift`` is the sum of
+            some of its column. Lines of one axon type have equal rows.
     """
 
     kind: ClassVar[str] = "projection"
@@ -44,6 +55,7 @@ class Projection:
     origin: str
     shift: int = 0
     counted: bool = True
+    base: NDArray[np.int16] | None = field(default=None, metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,12 +106,17 @@ class Bias(Projection):
 
     Attributes:
         weight: (digits, C_out) int16, each within the chip's weight range; shifts: one per digit.
+        place: ``axon``: as above; ``register``: each neuron's own, added in every step; ``threshold``: taken off each
+            neuron's own threshold, which nobody can tell from adding it where no membrane outlives a step.
+        types: on crossbars, the axon type of each digit's axon, which then serves all positions of a core.
     """
 
     kind: ClassVar[str] = "bias"
     weight: NDArray[np.int16]
     shifts: tuple[int, ...]
     counted: bool = False
+    place: BiasPlace = field(default="axon", metadata=STORED_IF_SET)
+    types: tuple[int, ...] = field(default=(), metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,7 +17,8 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     """Run ``x`` (B, *shape) or (T, B, *shape) step by step, every population in depth order.
 
     Delays only align pipeline stages, so step t of every population depends on step t of its sources: the reference
-    needs no ticks, whatever the network's interval. Returns every spike of every neuron (see ``NetworkRun``). Raises ``InputError`` for a bad ``x``.
+    needs no ticks, whatever the network's interval. Returns every spike of every neuron (see ``NetworkRun``).
+    Raises ``InputError`` for a bad ``x``.
     """
     levels = quantise_input(network.input, x, network.timesteps)  # (T or 1, B, H, W, C)
     batch = levels.shape[1]

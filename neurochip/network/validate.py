@@ -146,7 +146,7 @@ def _delays(network: Network, projection: Projection) -> Iterator[str]:
         slack = 0 if target.neuron.kind == "burst" else network.interval - p.duration
         high = span - p.duration + 1
         low = high - slack
-        if 1 <= source.delay and low <= source.delay <= high:
+        if source.delay >= 1 and low <= source.delay <= high:
             continue
         back = f" + {source.steps_back} x {network.interval}" if source.steps_back else ""
         lasts = f" - {p.duration - 1}" if p.duration > 1 else ""
