@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Projection, Source
+from neurochip.network.projections import Bias, Projection, Source
 
 SMALL = 64
 """Weight arrays of so many values are printed in full where values are wanted."""
@@ -39,7 +40,9 @@ def population_line(population: Population) -> str:
     text = f"{population.name}: {neuron.kind} {shape} depth={population.depth}"
     if neuron.kind in ("lif", "burst"):
         text += f" decay={neuron.decay} threshold={neuron.threshold} reset={neuron.reset}"
-    return text if population.high == 1 else f"{text} high={population.high}"
+    text += f" high={population.high}" if population.high != 1 else ""
+    text += f" home={population.home}" if population.home != "core" else ""
+    return text if population.copies == 1 else f"{text} copies={population.copies}"
 
 
 def projection_line(projection: Projection) -> str:
@@ -52,10 +55,24 @@ def projection_line(projection: Projection) -> str:
         text += f" weight={weight.dtype}{list(weight.shape)} #{digest}"
     elif weight is not None:
         text += f" weight={weight}"
+    if projection.base is not None:
+        text += f" base={base_text(projection.base)}"
+    if isinstance(projection, Bias):
+        text += f" shifts={list(projection.shifts)}" if any(projection.shifts) else ""
+        text += f" place={projection.place}" if projection.place != "axon" else ""
+        text += f" types={list(projection.types)}" if projection.types else ""
     return text
 
 
+def base_text(base: NDArray[np.int16]) -> str:
+    """The number base of a projection: the column if all are the same, else shape and hash."""
+    if (base == base[:, :1]).all():
+        return f"{base[:, 0].tolist()}"
+    return f"{list(base.shape)} #{hashlib.sha256(base.tobytes()).hexdigest()[:12]}"
+
+
 def source_text(source: Source) -> str:
-    """Population and delay; ``[-k]`` reads k steps back."""
+    """Population and delay; ``{0,1}``: types of its axons; ``[-k]`` reads k steps back."""
     back = f"[-{source.steps_back}]" if source.steps_back else ""
-    return f"{source.population}{back}@{source.delay}"
+    types = f"{{{','.join(map(str, source.types))}}}" if source.types else ""
+    return f"{source.population}{types}{back}@{source.delay}"

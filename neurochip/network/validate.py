@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
-from neurochip.network.network import Network, NeuronKind, Population, ResetKind
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.network import Home, Network, NeuronKind, Population, ResetKind
+from neurochip.network.projections import Bias, BiasPlace, Conv, Dense, Encoder, Gather, Pool, Product, Projection
 
 MAX_NEURONS = 1 << 31
 MAX_TIMESTEPS = 1 << 20
 MAX_INTERVAL = 1 << 12
 MAX_SHIFT = 32
+MAX_COPIES = MAX_LINES = 1 << 12
 _SHOWN = 12
 
 Grid = tuple[int, int, int]
@@ -97,6 +98,10 @@ def _population(network: Network, p: Population) -> Iterator[str]:
         yield f"{where}: threshold {neuron.threshold} is beyond any membrane"
     if neuron.kind == "burst" and neuron.threshold + neuron.threshold_offset < 1:
         yield f"{where}: expected a positive unit of its spikes, found {neuron.threshold + neuron.threshold_offset}"
+    if p.home not in get_args(Home) or (p.home == "host" and neuron.kind not in ("lif", "readout", "source")):
+        yield f"{where}: expected on a core, or a lif, source or readout population on the host, found {p.home!r}"
+    if not 1 <= p.copies <= MAX_COPIES or (p.copies > 1 and neuron.kind not in ("lif", "burst")):
+        yield f"{where}: expected 1 to {MAX_COPIES} copies of firing neurons, found {p.copies} of kind {neuron.kind!r}"
     if p.duration > network.interval:
         yield f"{where}: a burst of {p.duration} spikes does not fit an interval of {network.interval} ticks"
     incoming = [q for q in network.projections if q.target == p.name]
@@ -168,6 +173,7 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
     source = _grid(populations[projection.sources[0].population]) if projection.sources else input_grid(network)
     if not 0 <= projection.shift <= MAX_SHIFT:
         yield f"expected a shift of 0 to {MAX_SHIFT}, found {projection.shift}"
+    yield from _lines(projection, target[2])
     if isinstance(projection, Dense | Gather):
         yield from _weight(projection.weight, (source[2], target[2]))
         if isinstance(projection, Dense):
@@ -196,6 +202,22 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
         yield from _equal("target grid", source, target)
         if projection.heads < 1 or target[2] % projection.heads:
             yield f"{projection.heads} heads do not divide {target[2]} channels"
+
+
+def _lines(projection: Projection, outputs: int) -> Iterator[str]:
+    """Axon types of the sources, and the number base they stand for."""
+    types = {source.types for source in projection.sources}
+    if len(types) > 1 or any(not 0 <= t < MAX_LINES for each in types for t in each):
+        yield f"expected the same axon types for all sources, found {sorted(types)}"
+        return
+    lines = len(next(iter(types), ()))
+    if projection.base is not None:
+        yield from _weight(projection.base, (lines, outputs))
+    if isinstance(projection, Bias):
+        if projection.place not in get_args(BiasPlace):
+            yield f"expected one of {', '.join(get_args(BiasPlace))}, found {projection.place!r}"
+        if len(projection.types) not in (0, len(projection.shifts)):
+            yield f"expected {len(projection.shifts)} axon types, found {projection.types}"
 
 
 def _encoder(network: Network, projection: Encoder, target: Grid) -> Iterator[str]:

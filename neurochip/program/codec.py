@@ -59,8 +59,12 @@ def encode(value: Any, hint: Any, store: Store) -> Any:
     if issubclass(hint, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
     plain = unstored(hint)
-    names = (name for name in field_types(hint) if name not in plain or getattr(value, name) != plain[name])
+    names = (name for name in field_types(hint) if name not in plain or _differ(getattr(value, name), plain[name]))
     return {name: encode(getattr(value, name), field_types(hint)[name], store) for name in names}
+
+
+def _differ(value: Any, default: Any) -> bool:
+    return value is not default and (isinstance(value, np.ndarray) or bool(value != default))
 
 
 def decode(data: Any, hint: Any, fetch: Fetch, where: str) -> Any:
