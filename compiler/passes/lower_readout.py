@@ -140,5 +140,5 @@ def _check(graph: Graph, name: str, average: _Average, steps: int) -> None:
             f"output '{name}': averages {called(average.base)}, which gives {kind}; only spikes can be read out: "
             "put a neuron before the head"
         )
-    if steps != 1:
+    if steps != 1 and not (steps == 0 and graph.timesteps == 1):  # one step is its own mean
         raise UnsupportedError(f"output '{name}': expected one mean over time, found {steps}; {REMEDY}")
