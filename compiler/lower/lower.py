@@ -14,16 +14,20 @@ from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.elementwise import Add
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.linear import Linear
+from compiler.ir.ops.mask import AndNot, Mul
 from compiler.ir.ops.neuron import Neuron as NeuronOp
 from compiler.ir.ops.pool import SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
+from compiler.ir.ops.reduce import Sum
 from compiler.ir.ops.shape import Reshape, Transpose
+from compiler.lower.masks import lower_mask
 from compiler.lower.readout import lower_readout
 from compiler.lower.state import Lowering
+from compiler.lower.sums import lower_sum, summed_current
 from compiler.lower.synapses import channel_order, lower_conv, lower_linear, lower_pool, synapses_of
 from compiler.lower.units import Demand, bias_digits, neuron_registers
-from compiler.lower.values import PENDING, Current, Levels, Spikes, Value, value_grid
+from compiler.lower.values import PENDING, Current, Levels, Spikes, Sums, Value, value_grid
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import InputSpec, Network, Neuron
@@ -106,29 +110,28 @@ def lower_add(state: Lowering, node: Node) -> Value:
     if all(isinstance(part, Spikes) for part in parts):
         return state.spikes(node)
     first = parts[0]
-    if not all(
-        isinstance(p, Current) and not p.encoded and p.grid == first.grid and np.array_equal(p.index, first.index)
-        for p in parts
-    ):
+    if not all(isinstance(p, Current) and p.grid == first.grid and np.array_equal(p.index, first.index) for p in parts):
         raise UnsupportedError(
             f"node {node.name!r}: adds values that are not currents of one layout; put neurons before it"
         )
     currents = [p for p in parts if isinstance(p, Current)]
     biases = [c.bias for c in currents if c.bias is not None]
-    assert isinstance(first, Current)
     return Current(
         tuple(p for c in currents for p in c.projections), first.grid, first.index,
         sum(biases[1:], biases[0]) if biases else None, *state.interval(node),
+        encoded=any(c.encoded for c in currents),
     )  # fmt: skip
 
 
 def lower_layout(state: Lowering, node: Node) -> Value:
     """Reshape or transpose: no hardware, only another order of the same neurons."""
     op, value = node.op, state.values[node.inputs[0]]
+    summed = value.index.shape[-1:] if isinstance(value, Sums) else ()
     if isinstance(op, Reshape):
-        return replace(value, index=value.index.reshape(state.graph.types[node.name].shape))
+        return replace(value, index=value.index.reshape(*op.shape, *summed))
     assert isinstance(op, Transpose)
-    return replace(value, index=value.index.transpose(op.order))
+    order = (*op.order, len(op.order)) if summed else op.order
+    return replace(value, index=value.index.transpose(order))
 
 
 def lower_requantise(state: Lowering, node: Node) -> Value:
@@ -152,6 +155,8 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
         low, high = (int(b) for b in (state.graph.types[node.inputs[0]].low, state.graph.types[node.inputs[0]].high))
         link = Pool(name=synapses_of(node), sources=value.shared(), target=PENDING, origin=node.name)
         value = Current((link,), value.grid, value.index, None, low, high)
+    if isinstance(value, Sums):
+        value = summed_current(state, node, value)
     if isinstance(value, Levels):
         raise UnsupportedError(
             f"neuron {node.name!r}: reads the analog input directly; put a conv or linear layer before it"
@@ -160,16 +165,10 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
         name=node.name, tau=op.tau, threshold=whole(node, op.threshold), fires=op.fires, reset=op.reset,
         low=value.low, high=value.high, timesteps=state.graph.timesteps,
     )  # fmt: skip
-    rules = state.rules
-    shifts = (
-        range(rules.bias_shift_max + 1)
-        if value.encoded
-        else range(state.weights.shift_low, state.weights.shift_high + 1)
-    )
-    neuron, shift = neuron_registers(demand, rules, shifts)
+    neuron, shift = neuron_registers(demand, state.rules, current_shifts(state, value))
     state.add_population(node.name, value.grid, neuron, node.name)
-    state.projections.extend(replace(p, target=node.name, shift=shift) for p in value.projections)
-    if value.bias is not None and value.bias.any() and not value.encoded:
+    state.connect(node.name, value.projections, shift)
+    if value.bias is not None and value.bias.any():
         weight, digit_shifts = bias_digits(value.bias, shift, state.weights, node.name)
         state.projections.append(
             Bias(
@@ -182,6 +181,16 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
             )
         )
     return Spikes((node.name,), value.grid, value.index)
+
+
+def current_shifts(state: Lowering, value: Current) -> range:
+    """Shifts that every part of a current can have: weights, bias registers, or both."""
+    registers = range(state.rules.bias_shift_max + 1)
+    if not value.encoded:
+        return state.shifts()
+    if all(isinstance(p, Encoder) for p in value.projections):
+        return registers
+    return range(max(registers.start, state.shifts().start), min(registers.stop, state.shifts().stop))
 
 
 def whole(node: Node, threshold: float) -> int:
@@ -216,6 +225,9 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (Transpose, lower_layout),
     (Requantise, lower_requantise),
     (NeuronOp, lower_neuron),
+    (Sum, lower_sum),
+    (Mul, lower_mask),
+    (AndNot, lower_mask),
     (Readout, lower_readout),
 )
 """Op -> lowering rule; the first match counts."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +28,22 @@ class Lowering:
     projections: list[Projection] = field(default_factory=list)
     input: InputSpec | None = None
     readout: ReadoutSpec | None = None
+
+    def shifts(self) -> range:
+        """Shifts that synaptic weights can have."""
+        return range(self.weights.shift_low, self.weights.shift_high + 1)
+
+    def connect(self, target: str, projections: Iterable[Projection], shift: int) -> None:
+        """Add ``projections`` into ``target``.
+
+        A current that several populations need (a membrane shortcut) is computed by each of them: its synapses are
+        repeated under other names with the same weights, and only the first are counted as the model's arithmetic.
+        """
+        names = {p.name for p in self.projections}
+        for p in projections:
+            again = p.name in names
+            name = f"{p.name}@{target}" if again else p.name
+            self.projections.append(replace(p, name=name, target=target, shift=shift, counted=p.counted and not again))
 
     def spikes(self, node: Node) -> Spikes:
         """The inputs of ``node`` as one sum of spikes on shared axons."""

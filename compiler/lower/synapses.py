@@ -10,7 +10,8 @@ from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.pool import SumPool
 from compiler.lower.state import Lowering
-from compiler.lower.values import PENDING, Current, Grid, Index, Levels, Spikes, Value, image_index
+from compiler.lower.sums import gathered_linear
+from compiler.lower.values import PENDING, Current, Grid, Index, Levels, Spikes, Sums, Value, image_index
 from neurochip.errors import UnsupportedError
 from neurochip.network.projections import Conv, Dense, Encoder, Pool
 
@@ -44,6 +45,8 @@ def lower_linear(state: Lowering, node: Node) -> Value:
         grid = Grid(first.grid.height, first.grid.width, outputs)
         index = first.index[..., :1] // first.grid.channels * outputs + np.arange(outputs)
         return encoded(state, node, grid, index, op.weight.T.reshape(1, 1, inputs, outputs))
+    if isinstance(first, Sums):
+        return gathered_linear(state, node, first, integers(op.bias))
     spikes = state.spikes(node)
     channels = spikes.grid.channels
     bounds = (integers(op.bias), *state.interval(node))

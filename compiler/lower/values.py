@@ -60,7 +60,7 @@ class Current:
     Attributes:
         bias: (C,) whole numbers in the population's unit, or None.
         low, high: proven bounds of one step's integer sum, bias included.
-        encoded: the current is written by the host (first layer), not carried by spikes.
+        encoded: a part of the current is written by the host (first layer), not carried by spikes.
     """
 
     projections: tuple[Projection, ...]
@@ -80,7 +80,16 @@ class Levels:
     index: Index
 
 
-Value = Spikes | Current | Levels
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """Sums of spikes of one value, waiting for synapses: ``index`` has one axis more, over the neurons summed."""
+
+    sources: tuple[str, ...]
+    grid: Grid
+    index: Index
+
+
+Value = Spikes | Current | Levels | Sums
 
 
 def image_index(grid: Grid) -> Index:
