@@ -148,9 +148,14 @@ class Processors(Section):
 
 
 class EncoderPlace(Section):
-    """Where analog input becomes integer currents."""
+    """Where analog input becomes integer currents, and how those reach the first neurons.
+
+    ``delivery: registers`` (also if absent): written into bias registers; ``spikes``: sent as spikes on axons, because
+    no register can be written while the chip runs.
+    """
 
     where: Literal["host", "core", "processor"]
+    delivery: Literal["registers", "spikes"] | None = None
 
 
 class TickRule(Section):

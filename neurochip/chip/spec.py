@@ -215,8 +215,8 @@ class ChipSpec(Section):
             return None
         return (
             f"chip '{self.name}' computes in continuous time: its membranes are voltages that change between "
-            "spikes, so there is no tick to simulate and no integer to reproduce. Its capacity, precision and energy are "
-            f"described (neurochip chips show {self.name}); choose a chip with ticks"
+            "spikes, so there is no tick to simulate and no integer to reproduce. Its capacity, precision and energy "
+            f"are described (neurochip chips show {self.name}); choose a chip with ticks"
         )
 
     @property

@@ -149,12 +149,12 @@ WRONG = {
     "missing section": (
         ("encoder:\n  where: host\n", ""),
         None,
-        "encoder: missing; it holds: where",
+        "encoder: missing; it holds: where, delivery",
     ),
     "list for a section": (
         ("encoder:\n  where: host\n", "encoder: [host]\n"),
         "encoder:",
-        "encoder: expected a mapping with the keys where; found a list of 1",
+        "encoder: expected a mapping with the keys where, delivery; found a list of 1",
     ),
     "register too wide": (
         ("current_bits: 24", "current_bits: 64"),
