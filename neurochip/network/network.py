@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.projections import STORED_IF_SET, Projection, Source
 
-NeuronKind = Literal["lif", "source", "product", "readout", "burst"]
+NeuronKind = Literal["lif", "source", "product", "readout", "burst", "graded"]
 ResetKind = Literal["hard", "soft"]
+Coding = Literal["spikes", "graded"]
 Home = Literal["core", "host"]
 
 
@@ -24,7 +25,9 @@ class Neuron:
     Attributes:
         kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload
             (spiking attention) and keeps no state; ``readout`` integrates and never fires; ``burst`` sends the sum
-            of a step's input, if positive, as that many spikes in the ticks that follow, one a tick, and then forgets.
+            of a step's input, if positive, as that many spikes in the ticks that follow, one a tick, and then forgets;
+            ``graded`` sends that sum, in units of ``threshold``, as one spike with a payload of at most the
+            population's ``high``, and then forgets.
         decay: leak field of ``Arithmetic``; 0 keeps the membrane, ``2**decay_bits`` would forget it.
         threshold: raw membrane units; compared as the chip's ``Arithmetic.fires`` says.
         reset: ``hard`` sets the membrane to 0, ``soft`` subtracts ``threshold + threshold_offset``.
@@ -50,6 +53,8 @@ class Population:
         home: ``host``: the host computes these neurons and exchanges spikes with the chip.
         copies: how often a core holds each neuron, with the same synapses, where a neuron reaches few destinations;
             the copies fire together. Set by the mapping.
+        coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; otherwise spikes
+            are unit spikes, and a product's payload travels as its binary digits.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Population:
     high: int = 1
     home: Home = field(default="core", metadata=STORED_IF_SET)
     copies: int = field(default=1, metadata=STORED_IF_SET)
+    coding: Coding = field(default="spikes", metadata=STORED_IF_SET)
 
     @property
     def positions(self) -> int:
@@ -167,6 +173,7 @@ class NetworkRun:
         spikes: population name -> (B, T, positions, channels) int32 counts emitted at each step (not for readouts).
         readout: (B, O) int64 final membranes, summed over the readout's positions; logits: (B, O) float64.
         wraps, clips: how often a current wrapped or a membrane clipped (0 when the compiler proved the bound).
+        saturations: how often a graded payload, or an element of a ``k^T v`` held in synapses, met its limit.
     """
 
     spikes: dict[str, NDArray[np.int32]]
@@ -174,3 +181,4 @@ class NetworkRun:
     logits: NDArray[np.float64]
     wraps: int
     clips: int
+    saturations: int = 0

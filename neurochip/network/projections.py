@@ -138,15 +138,56 @@ class Encoder(Projection):
     padding: tuple[int, int] = (0, 0)
 
 
+ProductMethod = Literal["processor", "unit", "plastic"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Product(Projection):
-    """Spiking attention: sources are (q, k, v); per head, ``S = q (k^T v)`` in integers, the payload of the target.
+    """Spiking attention: sources are (q, k, v); per head, ``S = q min(k^T v, limit)`` in integers.
 
-    The channels of the target are split evenly over ``heads``.
+    The channels of the target are split evenly over ``heads``. S is the payload of a product population; with the
+    method ``plastic`` it is the current of ordinary neurons, whose synapses hold ``k^T v`` while a step lasts.
+
+    Attributes:
+        method: who multiplies: an embedded processor, an attention unit, or synapses that learn.
+        limit: largest element of ``k^T v`` that synapses can hold; 0 = no limit.
     """
 
     kind: ClassVar[str] = "product"
     heads: int = 1
+    method: ProductMethod = field(default="processor", metadata=STORED_IF_SET)
+    limit: int = field(default=0, metadata=STORED_IF_SET)
 
 
-PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, Pool, Gather, Bias, Encoder, Product)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Einsum(Projection):
+    """Connections by index: ``u[target axes] += weight * sum of x[source axes]`` over the axes that only x has.
+
+    Axes are letters, row-major, in three groups: rows, columns, channels of a grid. From ``",s,hc"`` to
+    ``"n,s,hc"`` every source neuron (s, h, c) reaches the neurons (n, s, h, c) of all n; from ``"n,s,he"`` to
+    ``",n,he"`` every target neuron (n, h, e) sums over all s. All synapses have one weight, and none is stored
+    beyond the axes.
+
+    Attributes:
+        axes: groups of the source and of the target; a letter stands at most once in each.
+        sizes: (letter, size) of every axis.
+    """
+
+    kind: ClassVar[str] = "einsum"
+    axes: tuple[str, str]
+    sizes: tuple[tuple[str, int], ...]
+    weight: int = 1
+
+    @property
+    def size_of(self) -> dict[str, int]:
+        """Letter -> size."""
+        return dict(self.sizes)
+
+    @property
+    def fan_in(self) -> int:
+        """Source neurons that each target neuron sums over."""
+        source, target = (set(groups) - {","} for groups in self.axes)
+        return prod(self.size_of[letter] for letter in source - target)
+
+
+PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, Pool, Gather, Bias, Encoder, Product, Einsum)

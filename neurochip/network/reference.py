@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.axes import shape_of
 from neurochip.network.inputs import quantise_input
 from neurochip.network.network import Network, NetworkRun, Neuron, Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
 
 Int = NDArray[np.int64]
 
@@ -24,7 +25,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
     batch = levels.shape[1]
     membranes = {p.name: np.zeros((batch, p.height, p.width, p.channels), np.int64) for p in network.populations}
     spikes: dict[str, list[Int]] = {p.name: [] for p in network.populations}
-    wraps = clips = 0
+    wraps = clips = saturations = 0
     for step in range(network.timesteps):
         now: dict[str, Int] = {}
         frame = levels[min(step, len(levels) - 1)]
@@ -35,13 +36,20 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             incoming = network.incoming[population.name]
             total = np.zeros_like(membranes[population.name])
             for projection in incoming:
-                total += projected(projection, population, seen(projection, now, spikes, membranes), frame)
+                emitted = seen(projection, now, spikes, membranes)
+                total += projected(projection, population, emitted, frame)
+                saturations += saturated(projection, emitted)
             if population.neuron.kind == "product":
                 now[population.name] = total
                 continue
             current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
             if population.neuron.kind == "burst":
                 now[population.name], wraps = burst(population.neuron, network.arithmetic, current), wraps + wrapped
+                continue
+            if population.neuron.kind == "graded":
+                payload = np.maximum(current // population.neuron.threshold, 0)
+                now[population.name] = np.minimum(payload, population.high)
+                wraps, saturations = wraps + wrapped, saturations + int((payload > population.high).sum())
                 continue
             fired, membrane, clipped = update(
                 population.neuron, network.arithmetic, membranes[population.name], current
@@ -64,6 +72,7 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
         logits=readout * spec.scale / spec.divisor + np.asarray(spec.bias),
         wraps=wraps,
         clips=clips,
+        saturations=saturations,
     )
 
 
@@ -130,7 +139,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         return np.asarray(np.sum(digits, axis=0))
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
-        return product(q, k, v, projection.heads)
+        return product(q, k, v, projection.heads, projection.limit) << projection.shift
     x = sum((now[s.population] for s in projection.sources[1:]), now[projection.sources[0].population])
     if isinstance(projection, Dense):
         total = matmul(x, projection.weight)
@@ -142,6 +151,8 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         channels = x.shape[-1]
         kernel = np.full((*projection.kernel, 1, channels), projection.weight, np.int64)
         total = correlate(x, kernel, projection.stride, projection.padding, channels)
+    elif isinstance(projection, Einsum):
+        total = connected(x, projection) * projection.weight
     else:
         raise TypeError(f"no reference for projection {projection.name!r} of kind {projection.kind!r}")
     return total << projection.shift
@@ -154,13 +165,42 @@ def block_sums(x: Int, height: int, width: int) -> Int:
     return np.asarray(blocks.sum(axis=(2, 4)))
 
 
-def product(q: Int, k: Int, v: Int, heads: int) -> Int:
-    """Per head ``q (k^T v)`` over all positions; arrays (B, H, W, C), C split evenly over ``heads``."""
-    shape = q.shape
-    split = (shape[0], shape[1] * shape[2], heads, shape[3] // heads)
-    q, k, v = (a.reshape(split).transpose(0, 2, 1, 3) for a in (q, k, v))  # (B, heads, N, d)
-    out = matmul(q, matmul(k.transpose(0, 1, 3, 2), v))
-    return out.transpose(0, 2, 1, 3).reshape(shape)
+def connected(x: Int, projection: Einsum) -> Int:
+    """Sum of ``x`` (B, H, W, C) over the axes that only the source has, repeated along those that only the target has."""
+    sizes = projection.size_of
+    source, target = (groups.replace(",", "") for groups in projection.axes)
+    kept = [letter for letter in target if letter in source]
+    total = x.reshape(len(x), *(sizes[letter] for letter in source))
+    total = total.sum(axis=tuple(1 + i for i, letter in enumerate(source) if letter not in target))
+    total = total.transpose(0, *(1 + [a for a in source if a in target].index(letter) for letter in kept))
+    total = total.reshape(len(x), *(sizes[letter] if letter in source else 1 for letter in target))
+    full = np.broadcast_to(total, (len(x), *(sizes[letter] for letter in target)))
+    return np.asarray(full.reshape(len(x), *shape_of(projection.axes[1], sizes)))
+
+
+def product(q: Int, k: Int, v: Int, heads: int, limit: int = 0) -> Int:
+    """Per head ``q min(k^T v, limit)`` over all positions; arrays (B, H, W, C), C split evenly over ``heads``."""
+    held = outer_product(k, v, heads)
+    out = matmul(by_head(q, heads), np.minimum(held, limit) if limit else held)
+    return out.transpose(0, 2, 1, 3).reshape(q.shape)
+
+
+def outer_product(k: Int, v: Int, heads: int) -> Int:
+    """``k^T v`` of each head, (B, heads, d, d)."""
+    return matmul(by_head(k, heads).transpose(0, 1, 3, 2), by_head(v, heads))
+
+
+def by_head(x: Int, heads: int) -> Int:
+    """(B, H, W, C) as (B, heads, H * W, C / heads)."""
+    return x.reshape(len(x), x.shape[1] * x.shape[2], heads, x.shape[3] // heads).transpose(0, 2, 1, 3)
+
+
+def saturated(projection: Projection, now: dict[str, Int]) -> int:
+    """Elements of a limited ``k^T v`` that are beyond the limit in this step."""
+    if not isinstance(projection, Product) or not projection.limit:
+        return 0
+    _, k, v = (now[s.population] for s in projection.sources)
+    return int((outer_product(k, v, projection.heads) > projection.limit).sum())
 
 
 def matmul(a: Int, b: NDArray[np.integer]) -> Int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Projection, Source
+from neurochip.network.projections import Bias, Einsum, Product, Projection, Source
 
 SMALL = 64
 """Weight arrays of so many values are printed in full where values are wanted."""
@@ -38,10 +38,11 @@ def population_line(population: Population) -> str:
     neuron = population.neuron
     shape = f"{population.height}x{population.width}x{population.channels}"
     text = f"{population.name}: {neuron.kind} {shape} depth={population.depth}"
-    if neuron.kind in ("lif", "burst"):
+    if neuron.kind in ("lif", "burst", "graded"):
         text += f" decay={neuron.decay} threshold={neuron.threshold} reset={neuron.reset}"
     text += f" high={population.high}" if population.high != 1 else ""
     text += f" home={population.home}" if population.home != "core" else ""
+    text += f" coding={population.coding}" if population.coding != "spikes" else ""
     return text if population.copies == 1 else f"{text} copies={population.copies}"
 
 
@@ -55,6 +56,12 @@ def projection_line(projection: Projection) -> str:
         text += f" weight={weight.dtype}{list(weight.shape)} #{digest}"
     elif weight is not None:
         text += f" weight={weight}"
+    if isinstance(projection, Einsum):
+        sizes = " ".join(f"{letter}={size}" for letter, size in projection.sizes)
+        text += f" {' -> '.join(projection.axes)} ({sizes})"
+    if isinstance(projection, Product):
+        text += f" method={projection.method}" if projection.method != "processor" else ""
+        text += f" limit={projection.limit}" if projection.limit else ""
     if projection.base is not None:
         text += f" base={base_text(projection.base)}"
     if isinstance(projection, Bias):

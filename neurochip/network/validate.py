@@ -11,8 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
-from neurochip.network.network import Home, Network, NeuronKind, Population, ResetKind
-from neurochip.network.projections import Bias, BiasPlace, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.axes import shape_of
+from neurochip.network.network import Coding, Home, Network, NeuronKind, Population, ResetKind
+from neurochip.network.projections import (
+    Bias,
+    BiasPlace,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gather,
+    Pool,
+    Product,
+    ProductMethod,
+    Projection,
+)
 
 MAX_NEURONS = 1 << 31
 MAX_TIMESTEPS = 1 << 20
@@ -108,8 +121,14 @@ def _population(network: Network, p: Population) -> Iterator[str]:
     products = [q for q in incoming if isinstance(q, Product)]
     if neuron.kind == "product" and (len(products) != 1 or len(incoming) != 1):
         yield f"{where}: expected exactly one product projection, found {[q.name for q in incoming]}"
-    if neuron.kind != "product" and products:
-        yield f"{where}: expected a product population for product projection {products[0].name!r}"
+    for product in products:
+        if (neuron.kind == "product") == (product.method == "plastic"):
+            wanted = "neurons" if product.method == "plastic" else "a product population"
+            yield f"{where}: expected {wanted} for product projection {product.name!r}"
+    if neuron.kind == "graded" and (neuron.threshold < 1 or p.coding != "graded"):
+        yield f"{where}: expected graded coding and a positive unit, found {p.coding!r} and {neuron.threshold}"
+    if p.coding not in get_args(Coding) or (p.coding == "graded" and neuron.kind not in ("graded", "product")):
+        yield f"{where}: coding {p.coding!r} is not one of {neuron.kind!r} neurons"
     if neuron.kind == "source":
         if incoming:
             yield f"{where}: a source replays input, so nothing may project into it; found {incoming[0].name!r}"
@@ -202,6 +221,25 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
         yield from _equal("target grid", source, target)
         if projection.heads < 1 or target[2] % projection.heads:
             yield f"{projection.heads} heads do not divide {target[2]} channels"
+        if projection.method not in get_args(ProductMethod) or projection.limit < 0:
+            yield f"unknown method {projection.method!r}, or a limit below 0 ({projection.limit})"
+    elif isinstance(projection, Einsum):
+        yield from _axes(projection, source, target)
+
+
+def _axes(projection: Einsum, source: Grid, target: Grid) -> Iterator[str]:
+    sizes = projection.size_of
+    if len(sizes) != len(projection.sizes) or any(len(a) != 1 or a == "," or n < 1 for a, n in projection.sizes):
+        yield f"expected distinct letters of positive sizes, found {projection.sizes}"
+        return
+    for what, groups, grid in (("source", projection.axes[0], source), ("target", projection.axes[1], target)):
+        letters = groups.replace(",", "")
+        if groups.count(",") != 2 or len(set(letters)) != len(letters) or not set(letters) <= set(sizes):
+            yield f"expected rows,columns,channels of letters with sizes, found {what} axes {groups!r}"
+        else:
+            yield from _equal(f"{what} grid of {groups!r}", shape_of(groups, sizes), grid)
+    if not 1 <= abs(projection.weight) < 1 << 15:
+        yield f"expected a weight other than 0 within 16 bits, found {projection.weight}"
 
 
 def _lines(projection: Projection, outputs: int) -> Iterator[str]:
