@@ -44,14 +44,14 @@ def source_offsets(projection: Einsum) -> tuple[Ints, Ints, Ints, Ints]:
     sizes = projection.size_of
     source, target = projection.axes
     stride = strides_of(source, sizes)
-    shared = [
-        sum(
-            (stride.get(letter, 0) * values for letter, values in letter_values(group, sizes).items()), np.zeros(1, int)
-        )
-        for group in target.split(",")
-    ]
-    lengths = shape_of(target, sizes)
-    rows, columns, channels = (np.broadcast_to(part, n).copy() for part, n in zip(shared, lengths, strict=True))
     alone = "".join(letter for letter in source.replace(",", "") if letter not in target)
-    own = sum((stride[letter] * values for letter, values in letter_values(alone, sizes).items()), np.zeros(1, int))
-    return rows, columns, channels, np.asarray(own)
+
+    def offsets(group: str) -> Ints:
+        """Sum over the letters of ``group`` of their values times the source's strides."""
+        total = np.zeros(prod(sizes[letter] for letter in group), np.int64)
+        for letter, values in letter_values(group, sizes).items():
+            total += stride.get(letter, 0) * values
+        return total
+
+    rows, columns, channels = map(offsets, target.split(","))
+    return rows, columns, channels, offsets(alone)

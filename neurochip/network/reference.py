@@ -166,7 +166,7 @@ def block_sums(x: Int, height: int, width: int) -> Int:
 
 
 def connected(x: Int, projection: Einsum) -> Int:
-    """Sum of ``x`` (B, H, W, C) over the axes that only the source has, repeated along those that only the target has."""
+    """``x`` (B, H, W, C) summed over axes that only the source has, repeated along those that only the target has."""
     sizes = projection.size_of
     source, target = (groups.replace(",", "") for groups in projection.axes)
     kept = [letter for letter in target if letter in source]
