@@ -21,6 +21,7 @@ from neurochip.network.network import Network
 from neurochip.network.projections import Bias, Encoder
 from neurochip.network.reference import projected
 from neurochip.program.image import Program
+from neurochip.sim import bursts
 from neurochip.sim.clock import Clock, TickWork
 from neurochip.sim.kernels import events as ev
 from neurochip.sim.kernels import payloads, traffic
@@ -28,62 +29,17 @@ from neurochip.sim.kernels.events import Events
 from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
+from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers
 from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts, Trace
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
-Constant = NDArray[np.int32] | NDArray[np.int64]
 Observer = Callable[[int, dict[str, NDArray[np.int32]], Counts], None]
 """Called after each input with (input number, population -> (T, P, C) spike counts, (O,) readout)."""
 
 BATCH_NEURONS = 1 << 23
 """Inputs run side by side while they hold at most so many neurons, which bounds memory to some hundred MB."""
 MAX_BATCH = 64
-
-
-@dataclass(slots=True, eq=False)
-class Emission:
-    """What one population sent in one tick: events, or integer payloads (B, P, C) of a product."""
-
-    events: Events
-    payload: NDArray[np.int32] | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Buffers:
-    """Arrays of one population that live through a batch; rows = inputs x positions.
-
-    ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops``, ``per_slice`` (rows, n_slices)
-    int64; ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
-    """
-
-    membrane: NDArray[np.int32]
-    currents: list[NDArray[np.int32]]
-    ops: Counts
-    per_slice: Counts
-    constant: Constant
-    emitted: dict[int, Emission] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Totals:
-    """Sums over inputs; becomes the Trace."""
-
-    cores: CoreCounts
-    links: Counts
-    populations: dict[str, PopulationCounts]
-    projections: dict[str, LayerCounts]
-    tick_ns: list[NDArray[np.float64]] = field(default_factory=list)
-    packets: int = 0
-    hops_x: int = 0
-    hops_y: int = 0
-    crossings: int = 0
-    local: int = 0
-    overruns: int = 0
-    wraps: int = 0
-    clips: int = 0
-    host_macs: int = 0
-    host_writes: int = 0
 
 
 def run_program(
@@ -166,7 +122,7 @@ class Batch:
     books: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self.buffers = [_new_buffers(p, self.size) for p in sorted(self.schedule.populations, key=lambda p: p.number)]
+        self.buffers = [new_buffers(p, self.size) for p in sorted(self.schedule.populations, key=lambda p: p.number)]
 
     @property
     def size(self) -> int:
@@ -187,10 +143,10 @@ class Batch:
         for self.tick in range(network.ticks):
             work = self.clock.new_work(self.size)
             self.bundles.clear()
-            now = [plan for plan in plans if 0 <= self.tick - plan.population.depth < network.timesteps]
+            now = [plan for plan in plans if network.interval > 1 or self._step_of(plan)[1] == 0]
             self._collect(now)
             for plan, emission in zip(now, self.workers.map(partial(self._advance, work=work), now), strict=True):
-                if self.observe is not None:
+                if self.observe is not None and emission is not None:
                     history[plan.population.name].append(emission)
             tick_ns[:, self.tick] = self.clock.finish(work, self.totals)
         self.totals.tick_ns.append(tick_ns)
@@ -206,25 +162,40 @@ class Batch:
         """Merge the events of every bundle that arrives now."""
         wanted = {p.bundle for plan in plans for p in plan.incoming if p.kernel is not payloads.add_payload}
         bundles = sorted(wanted)
-        self.bundles.update(zip(bundles, self.workers.map(self._arriving, bundles), strict=True))
+        found = zip(bundles, self.workers.map(self._arriving, bundles), strict=True)
+        self.bundles.update((bundle, events) for bundle, events in found if events is not None)
 
-    def _advance(self, plan: PopulationPlan, work: TickWork) -> Emission:
-        """One population's tick: read, update, send. Populations share nothing but the books, which have a lock."""
-        step = self.tick - plan.population.depth
-        emission = self._step(plan, step, work)
-        self._send(plan, step, emission, work)
-        return emission
+    def _step_of(self, plan: PopulationPlan) -> tuple[int, int]:
+        """The step a population runs or ran last, and the ticks since; -1 ticks outside its steps."""
+        step, since = divmod(self.tick - plan.population.depth, self.network.interval)
+        return step, since if 0 <= step < self.network.timesteps else -1
+
+    def _advance(self, plan: PopulationPlan, work: TickWork) -> Emission | None:
+        """One population's tick: read, update, send. Populations share nothing but the books, which have a lock.
+
+        Between its own ticks a population takes in what arrives early, and a burst sends what is left of it.
+        """
+        step, since = self._step_of(plan)
+        for number, projection in enumerate(plan.incoming):
+            self._deliver(plan, projection, self.buffers[plan.number].currents[number], work)
+        if since == 0:
+            emission = self._step(plan, step, work)
+            self._send(plan, step, emission, work)
+            return emission
+        if 0 < since < plan.population.duration:
+            events, rest = bursts.leaving(self.buffers[plan.number].membrane, since)
+            self._book_active(plan, bursts.by_slice(rest, plan.slice_width), work)
+            self._send(plan, step, Emission(events), work)
+        return None
 
     def _step(self, plan: PopulationPlan, step: int, work: TickWork) -> Emission:
-        """Gather what arrives, update."""
+        """Update with all that has arrived for the step."""
         population, buffers = plan.population, self.buffers[plan.number]
         if population.neuron.kind == "source":
             frame = self.frames[min(step, len(self.frames) - 1)]
             return Emission(ev.events_of(np.ascontiguousarray(frame.reshape(-1, population.channels))))
         if population.neuron.kind == "product":
             return self._product(plan, work)
-        for number, projection in enumerate(plan.incoming):
-            self._deliver(plan, projection, buffers.currents[number], work)
         self._prepare_constant(plan, step)
         current = buffers.currents[0]
         for projection, other in zip(plan.incoming[1:], buffers.currents[1:], strict=True):
@@ -234,31 +205,49 @@ class Batch:
             raise SimulationError(
                 f"population {population.name!r}: expected its first projection to have the least shift"
             )
-        active = buffers.ops
-        active[:] = 0
-        kernel = update_safe if plan.rules.safe else update
-        events, wraps, clips = kernel(current, buffers.constant, buffers.membrane, plan.rules, active, plan.slice_width)
+        if population.neuron.kind == "burst":
+            values, touched, wraps = bursts.charge(current, buffers.constant, plan, self.network.arithmetic)
+            buffers.membrane[:] = values
+            emission, active, clips = Emission(bursts.leaving(values, 0)[0], burst=values), touched, 0
+        else:
+            active = buffers.ops
+            active[:] = 0
+            kernel = update_safe if plan.rules.safe else update
+            events, wraps, clips = kernel(
+                current, buffers.constant, buffers.membrane, plan.rules, active, plan.slice_width
+            )
+            emission = Emission(events)
+        self._book_active(plan, active, work)
         with self.books:
             self.totals.wraps += wraps
             self.totals.clips += int(clips)
-            self.totals.populations[population.name].active += int(active.sum())
-            traffic.tile_sums(active, plan.tiles, (population.height, population.width), work.active)
             cores, ops = plan.bias_ops
             work.ops["dense"][:, cores] += ops
             if plan.bias is not None:
                 self.totals.projections[plan.bias.name].ops += int(ops.sum()) * self.size
-        return Emission(events)
+        return emission
+
+    def _book_active(self, plan: PopulationPlan, active: Counts, work: TickWork) -> None:
+        """Book neurons with input or charge, (rows, slices)."""
+        with self.books:
+            self.totals.populations[plan.population.name].active += int(active.sum())
+            traffic.tile_sums(active, plan.tiles, (plan.population.height, plan.population.width), work.active)
 
     def _deliver(
         self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32], work: TickWork
     ) -> None:
         """Add the spikes that arrive now through one projection."""
         buffers = self.buffers[plan.number]
+        if projection.kernel is payloads.add_payload:
+            ((source, delay),) = self.schedule.bundles[projection.bundle]
+            if self.tick - delay not in self.buffers[source].emitted:
+                return
+        elif projection.bundle not in self.bundles:
+            return
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
         tasks = len(projection.boxes) * self.size
         if projection.kernel is payloads.add_payload:
-            ((source, delay),) = self.schedule.bundles[projection.bundle]
             payload = self.buffers[source].emitted[self.tick - delay].payload
             if payload is None:
                 raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
@@ -271,23 +260,19 @@ class Batch:
             self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
             traffic.tile_sums(buffers.ops, projection.tiles, grid, work.ops[projection.lists])
 
-    def _arriving(self, bundle: int) -> Events:
-        """Events that reach a bundle's axons now."""
-        if bundle not in self.bundles:
-            parts = [
-                self.buffers[source].emitted[self.tick - delay].events
-                for source, delay in self.schedule.bundles[bundle]
-                if self.tick - delay in self.buffers[source].emitted
-            ]
-            if len(parts) != len(self.schedule.bundles[bundle]):
-                raise SimulationError(
-                    f"bundle {bundle}: a source has nothing to deliver at tick {self.tick}; delays differ"
-                )
-            events = parts[0]
-            for other in parts[1:]:
-                events = ev.merge(events, other)
-            self.bundles[bundle] = events
-        return self.bundles[bundle]
+    def _arriving(self, bundle: int) -> Events | None:
+        """Events that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
+        parts = [
+            self.buffers[source].emitted[self.tick - delay].events
+            for source, delay in self.schedule.bundles[bundle]
+            if self.tick - delay in self.buffers[source].emitted
+        ]
+        if not parts:
+            return None
+        events = parts[0]
+        for other in parts[1:]:
+            events = ev.merge(events, other)
+        return events
 
     def _product(self, plan: PopulationPlan, work: TickWork) -> Emission:
         """Spiking attention on processors, one head a tile."""
@@ -322,7 +307,7 @@ class Batch:
         if len(plan.routes):
             traffic.route_packets(buffers.per_slice, emission.events, plan.routes, grid, packets)
         with self.books:
-            if population.neuron.kind == "lif":
+            if population.neuron.kind in ("lif", "burst"):
                 traffic.tile_sums(buffers.per_slice, plan.tiles, grid, work.spikes)
             if len(plan.routes):
                 self.clock.send(plan, packets, work, counts)
@@ -340,17 +325,12 @@ class Batch:
         buffers = self.buffers[plan.number]
         if plan.encoder is None:
             if plan.bias is not None and step == 0:
-                buffers.constant = self.fitted(plan, bias_current(plan.bias)[None])
+                buffers.constant = fitted(plan, bias_current(plan.bias)[None])
             return
         if step < len(self.frames):
             current = encode(plan.encoder, plan, self.frames[step])
             total = current if plan.bias is None else current + bias_current(plan.bias)
-            buffers.constant = self.fitted(plan, total)
-
-    @staticmethod
-    def fitted(plan: PopulationPlan, constant: Counts) -> Constant:
-        """``constant`` in the width of the population's update kernel."""
-        return constant.astype(np.int32) if plan.rules.safe else constant
+            buffers.constant = fitted(plan, total)
 
     def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Dense (T, P, C) counts of every population but the readout, for one input."""
@@ -360,25 +340,15 @@ class Batch:
                 continue
             counts = np.zeros((self.network.timesteps, population.positions, population.channels), np.int32)
             for step, emission in enumerate(history[population.name]):
-                if emission.payload is not None:
+                if emission.burst is not None:
+                    rows = slice(item * population.positions, (item + 1) * population.positions)
+                    counts[step] = emission.burst[rows]
+                elif emission.payload is not None:
                     counts[step] = emission.payload[item]
                 else:
                     rows = slice(item * population.positions, (item + 1) * population.positions + 1)
                     ev.counts_of(Events(emission.events.start[rows], emission.events.channel), counts[step])
             yield population.name, counts
-
-
-def _new_buffers(plan: PopulationPlan, size: int) -> Buffers:
-    population = plan.population
-    rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout")
-    state = (rows, population.channels) if neurons else (0, 0)
-    return Buffers(
-        membrane=np.zeros(state, np.int32),
-        currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
-        ops=np.zeros((rows, plan.n_slices), np.int64),
-        per_slice=np.zeros((rows, plan.n_slices), np.int64),
-        constant=Batch.fitted(plan, np.zeros((1, population.channels), np.int64)),
-    )
 
 
 def encode(encoder: Encoder, plan: PopulationPlan, frame: Counts) -> Counts:

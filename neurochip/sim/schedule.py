@@ -152,12 +152,20 @@ def _plan_population(
         bias=bias,
         encoder=encoder,
         product=product,
-        product_sources=tuple((number_of[s.population], s.delay) for s in product.sources) if product else (),
+        product_sources=product_sources(network, product, number_of),
         bias_ops=_bias_ops(bias, own),
         routes=_route_rows(program, program.routes[routes], width),
         route_source=program.tiles["core"][program.routes["source_tile"][routes]].astype(np.int64),
         route_target=target_cores,
     )
+
+
+def product_sources(
+    network: Network, product: Product | None, number_of: dict[str, int]
+) -> tuple[tuple[int, int], ...]:
+    """(population number, ticks since it ran the step at hand) of each operand of a product."""
+    sources = product.sources if product is not None else ()
+    return tuple((number_of[s.population], network.span(s, product.target)) for s in sources if product is not None)
 
 
 def _bias_ops(bias: Bias | None, tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,83 @@
+"""What the event engine keeps: the arrays of each population while a batch runs, and the sums over inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.sim.kernels.events import Events
+from neurochip.sim.schedule import PopulationPlan
+from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts
+
+Counts = NDArray[np.int64]
+Constant = NDArray[np.int32] | NDArray[np.int64]
+
+
+@dataclass(slots=True, eq=False)
+class Emission:
+    """What one population sent in one tick: events, or integer payloads (B, P, C) of a product.
+
+    ``burst``: all spikes of the step (rows, C), of which ``events`` are those of its first tick.
+    """
+
+    events: Events
+    payload: NDArray[np.int32] | None = None
+    burst: Counts | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Buffers:
+    """Arrays of one population that live through a batch; rows = inputs x positions.
+
+    ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops``, ``per_slice`` (rows, n_slices)
+    int64; ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
+    """
+
+    membrane: NDArray[np.int32]
+    currents: list[NDArray[np.int32]]
+    ops: Counts
+    per_slice: Counts
+    constant: Constant
+    emitted: dict[int, Emission] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Totals:
+    """Sums over inputs; becomes the Trace."""
+
+    cores: CoreCounts
+    links: Counts
+    populations: dict[str, PopulationCounts]
+    projections: dict[str, LayerCounts]
+    tick_ns: list[NDArray[np.float64]] = field(default_factory=list)
+    packets: int = 0
+    hops_x: int = 0
+    hops_y: int = 0
+    crossings: int = 0
+    local: int = 0
+    overruns: int = 0
+    wraps: int = 0
+    clips: int = 0
+    host_macs: int = 0
+    host_writes: int = 0
+
+
+def new_buffers(plan: PopulationPlan, size: int) -> Buffers:
+    """Buffers of one population at rest, for ``size`` inputs."""
+    population = plan.population
+    rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout", "burst")
+    state = (rows, population.channels) if neurons else (0, 0)
+    return Buffers(
+        membrane=np.zeros(state, np.int32),
+        currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
+        ops=np.zeros((rows, plan.n_slices), np.int64),
+        per_slice=np.zeros((rows, plan.n_slices), np.int64),
+        constant=fitted(plan, np.zeros((1, population.channels), np.int64)),
+    )
+
+
+def fitted(plan: PopulationPlan, constant: Counts) -> Constant:
+    """``constant`` in the width of the population's update kernel."""
+    return constant.astype(np.int32) if plan.rules.safe else constant
