@@ -158,6 +158,12 @@ class EncoderPlace(Section):
     delivery: Literal["registers", "spikes"] | None = None
 
 
+class ReadoutPlace(Section):
+    """Where the last linear layer adds up: in membranes that the host reads, or on the host from the last spikes."""
+
+    where: Literal["membrane", "host"]
+
+
 class TickRule(Section):
     """``barrier``: a tick lasts as long as its work, then a barrier; ``fixed``: it lasts ``tick``, come what may.
 

@@ -24,6 +24,7 @@ from neurochip.chip.sections import (
     Mesh,
     NeuronRules,
     Processors,
+    ReadoutPlace,
     Spikes,
     TickRule,
     Weights,
@@ -101,6 +102,7 @@ class ChipSpec(Section):
     learning: Learning | None = None
     attention: tuple[AttentionMethod, ...]
     encoder: EncoderPlace
+    readout: ReadoutPlace | None = None
     time: TickRule
     profiles: Annotated[dict[Key, Profile], Field(min_length=1)]
     default_profile: str
@@ -200,6 +202,11 @@ class ChipSpec(Section):
     def processors(self) -> tuple[tuple[int, int], ...]:
         """Router (column, row) of each embedded processor of a chip; empty if there are none."""
         return () if self.embedded_processors is None else self.embedded_processors.routers.value
+
+    @property
+    def reads_out_on_host(self) -> bool:
+        """Whether the host adds up the last linear layer, because nothing but spikes leaves the chip."""
+        return self.readout is not None and self.readout.where == "host"
 
     @property
     def bias_places(self) -> tuple[BiasPlace, ...]:
