@@ -40,7 +40,9 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
         return
     if not 0 <= neuron.decay <= rules.max_decay or (neuron.decay and rules.leak == "none"):
         yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
-    if neuron.kind != "lif":
+    if neuron.kind == "burst":
+        yield from _burst(program, population)
+    if neuron.kind not in ("lif", "burst"):
         return
     mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
     if rest or not 0 <= mantissa < 1 << rules.threshold_bits:
@@ -50,6 +52,17 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
         )
     if neuron.reset == "soft" and not rules.soft_reset:
         yield f"{where}: the chip has no soft reset"
+
+
+def _burst(program: Program, population: Population) -> Iterator[str]:
+    """A burst must have been sent before the next one starts, and its neuron must forget what is left of it."""
+    where, neuron, network = f"population {population.name!r}", population.neuron, program.network
+    unit = neuron.threshold + neuron.threshold_offset
+    most = max(0, int(sum(current_range(network, p)[1] for p in network.incoming[population.name]).max())) // unit
+    if most > population.high or population.high > network.interval:
+        yield f"{where}: bursts reach {most}, high is {population.high}, the interval is {network.interval} ticks"
+    if neuron.decay or neuron.reset != "soft":
+        yield f"{where}: a burst counts down by soft resets, without leak"
 
 
 def largest_product(network: Network, projection: Product) -> int:
@@ -84,13 +97,19 @@ def _values(program: Program, projection: Projection) -> Iterator[str]:
 
 
 def _delays(program: Program, projection: Projection) -> Iterator[str]:
-    by_name, limit = program.network.by_name, program.chip.max_delay
+    by_name, limit, interval = program.network.by_name, program.chip.max_delay, program.network.interval
+    target = by_name[projection.target]
     for source in projection.sources:
-        depths = by_name[projection.target].depth, by_name[source.population].depth
-        if source.delay != depths[0] - depths[1] or not 1 <= source.delay <= limit:
+        sender = by_name[source.population]
+        last = sender.depth - source.steps_back * interval + source.delay
+        last += sender.high - 1 if sender.neuron.kind == "burst" else 0
+        first = sender.depth - source.steps_back * interval + source.delay
+        opens = target.depth if target.neuron.kind == "burst" else target.depth - interval + 1
+        if first < opens or last > target.depth or not 1 <= source.delay <= limit:
+            back = f" + {source.steps_back} steps of {interval}" if source.steps_back else ""
             yield (
-                f"delay {source.delay} from {source.population!r}: expected depth {depths[0]} - {depths[1]}, "
-                f"between 1 and the chip's longest, {limit}"
+                f"delay {source.delay} from {source.population!r}: expected depth {target.depth} - {sender.depth}"
+                f"{back}, between 1 and the chip's longest, {limit}"
             )
 
 

@@ -13,7 +13,7 @@ from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, USE, Program, 
 
 Ints = NDArray[np.int64]
 _KIND_NAMES = {NEURON_CORE: "neuron core", PROCESSOR: "embedded processor", HOST: "host"}
-_HOME = {"lif": NEURON_CORE, "readout": NEURON_CORE, "source": HOST, "product": PROCESSOR}
+_HOME = {"lif": NEURON_CORE, "burst": NEURON_CORE, "readout": NEURON_CORE, "source": HOST, "product": PROCESSOR}
 _AXES = (("y0", "y1"), ("x0", "x1"), ("c0", "c1"))
 
 

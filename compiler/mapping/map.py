@@ -23,7 +23,7 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
     Raises ``CapacityError`` (with the limit, the excess and the layer) or ``UnsupportedError``.
     """
     tilings = tile_network(network, chip, origin.weight_bits)
-    on_cores = [tilings[p.name] for p in network.populations if p.neuron.kind in ("lif", "readout")]
+    on_cores = [tilings[p.name] for p in network.populations if p.neuron.kind in ("lif", "readout", "burst")]
     packed = pack(on_cores, chip)
     n_cores = int(packed.max()) + 1
     core_of, start = {}, 0

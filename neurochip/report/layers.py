@@ -165,7 +165,7 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
     ops = dict.fromkeys(("dense", "conv", "sparse", "product"), 0)
     for projection in program.network.incoming[population.name]:
         ops[LISTS.get(projection.kind, "dense")] += trace.projections[projection.name].ops
-    on_core = population.neuron.kind in ("lif", "readout")
+    on_core = population.neuron.kind in ("lif", "readout", "burst")
     updates = population.size * program.network.ticks * trace.inputs if on_core else 0
     return EventCounts(
         ops_dense=ops["dense"],
