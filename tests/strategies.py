@@ -56,7 +56,12 @@ def random_network(
 def random_arithmetic(seed: int) -> Arithmetic:
     """Neuron rules no chip has, with widths so narrow that currents wrap and membranes clip."""
     rng = np.random.default_rng(seed)
+    leak = str(rng.choice(["exponential", "exponential", "linear", "none"]))
     return Arithmetic(
+        leak=leak,
+        max_decay={"exponential": 4095, "linear": int(rng.integers(1, 2000)), "none": 0}[leak],
+        linear_leak=rng.choice([None, "toward_zero", "past_zero", "down"]),
+        leak_order=rng.choice([None, "before", "after"]),
         current_bits=int(rng.integers(12, 25)),
         current_overflow=rng.choice(["wrap", "clip"]),
         membrane_bits=int(rng.integers(12, 25)),
@@ -259,11 +264,15 @@ class _Builder:
         threshold = int(self.rng.uniform(0, 0.8) * typical) * unit
         return Neuron(
             kind="lif",
-            decay=int(self.rng.choice([0, 2048, self.rules.max_decay, self.rng.integers(0, self.rules.max_decay)])),
+            decay=self._decay(),
             threshold=threshold,
             reset="soft" if self.rules.soft_reset and self.rng.random() < 0.5 else "hard",
             threshold_offset=unit if self.rng.random() < 0.3 else 0,
         )
+
+    def _decay(self) -> int:
+        most = self.rules.max_decay
+        return int(self.rng.choice([0, min(2048, most), most, self.rng.integers(0, max(most, 1))]))
 
     def _pick(self) -> Population:
         return self._readable()[-1 - int(self.rng.integers(0, min(2, len(self._readable()))))]

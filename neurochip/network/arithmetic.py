@@ -14,6 +14,10 @@ class Arithmetic(BaseModel):
     ``v = leak(v) + u`` (wrapped or clipped to ``membrane_bits``); fire if ``v > threshold`` (or ``>=``); reset.
     ``leak(v) = sign(v) * floor(|v| * (2**decay_bits - decay) / 2**decay_bits)`` when rounding toward zero,
     or ``floor(v * (2**decay_bits - decay) / 2**decay_bits)`` when rounding down.
+
+    A linear leak takes ``decay`` raw units of the membrane, 0 to ``max_decay``: toward zero and never past it
+    (``sign(v) * max(|v| - decay, 0)``, the default), ``past_zero`` (``v - sign(v) * decay``), or ``down``
+    (``v - decay``). With ``leak_order: after``, ``v = leak(v + u)`` instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,4 +37,10 @@ class Arithmetic(BaseModel):
         13, ge=0, le=32, description="signed width of a neuron's bias mantissa; 0 = no bias register"
     )
     bias_shift_max: int = Field(7, ge=0, le=16, description="bias = mantissa << (0..bias_shift_max)")
+    linear_leak: Literal["toward_zero", "past_zero", "down"] | None = Field(
+        None, description="where a linear leak pulls; absent = toward_zero"
+    )
+    leak_order: Literal["before", "after"] | None = Field(
+        None, description="the leak acts before or after the input is added; absent = before"
+    )
     soft_reset: bool = Field(False, description="the chip can subtract the threshold instead of resetting to 0")

@@ -100,9 +100,11 @@ def burst(neuron: Neuron, rules: Arithmetic, current: Int) -> Int:
 
 def update(neuron: Neuron, rules: Arithmetic, membrane: Int, current: Int) -> tuple[Int, Int, int]:
     """One neuron update: leak, integrate, clip, fire, reset. Returns (spikes, new membrane, overflows)."""
-    v, overflows = bounded(
-        leaked(membrane, neuron.decay, rules) + current, rules.membrane_bits, rules.membrane_overflow
-    )
+    if rules.leak_order == "after":
+        full = leaked(membrane + current, neuron.decay, rules)
+    else:
+        full = leaked(membrane, neuron.decay, rules) + current
+    v, overflows = bounded(full, rules.membrane_bits, rules.membrane_overflow)
     if neuron.kind == "readout":
         return np.zeros_like(v), v, overflows
     fired = v > neuron.threshold if rules.fires == "gt" else v >= neuron.threshold
@@ -114,6 +116,11 @@ def leaked(membrane: Int, decay: int, rules: Arithmetic) -> Int:
     """``membrane`` after one step of leak by the chip's rule (see ``Arithmetic``)."""
     if decay == 0:
         return membrane
+    if rules.leak == "linear":
+        if rules.linear_leak == "down":
+            return membrane - decay
+        size = np.abs(membrane) - decay
+        return np.asarray(np.sign(membrane) * (size if rules.linear_leak == "past_zero" else np.maximum(size, 0)))
     keep = (1 << rules.decay_bits) - decay
     if rules.leak_rounding == "down":
         return (membrane * keep) >> rules.decay_bits

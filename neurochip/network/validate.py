@@ -105,8 +105,9 @@ def _population(network: Network, p: Population) -> Iterator[str]:
     neuron = p.neuron
     if neuron.kind not in get_args(NeuronKind) or neuron.reset not in get_args(ResetKind):
         yield f"{where}: unknown neuron kind {neuron.kind!r} or reset {neuron.reset!r}"
-    if not 0 <= neuron.decay <= 1 << rules.decay_bits:
-        yield f"{where}: expected a decay of 0 to {1 << rules.decay_bits}, found {neuron.decay}"
+    most = {"exponential": 1 << rules.decay_bits, "linear": rules.max_decay, "none": 0}[rules.leak]
+    if not 0 <= neuron.decay <= most:
+        yield f"{where}: expected a decay of 0 to {most} ({rules.leak} leak), found {neuron.decay}"
     if abs(neuron.threshold) >= 1 << 40 or abs(neuron.threshold_offset) >= 1 << 40:
         yield f"{where}: threshold {neuron.threshold} is beyond any membrane"
     if neuron.kind == "burst" and neuron.threshold + neuron.threshold_offset < 1:

@@ -17,9 +17,9 @@ from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
-from neurochip.sim.kernels.traffic import cut_routes
 
 Kernel = Callable[..., Any]
+LINEAR = ("toward_zero", "past_zero", "down")
 MAX_WEIGHT = 127
 """Largest weight the kernels' 16-bit partial sums allow for; an 8-bit chip weight is within it."""
 
@@ -55,7 +55,7 @@ class PopulationPlan:
         slice_width: neurons of one position on one core.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
         bias_ops: cores of the population, and the accumulates its bias axons cause on each in one step.
-        routes: (n, 7) int32 for ``kernels.traffic.route_packets``; route_source, route_target: core of each route.
+        routes: (n, 3) int32, rows of ``program.routes`` that leave it.
     """
 
     population: Population
@@ -70,8 +70,6 @@ class PopulationPlan:
     product_sources: tuple[tuple[int, int], ...]
     bias_ops: tuple[NDArray[np.int64], NDArray[np.int64]]
     routes: NDArray[np.int32]
-    route_source: NDArray[np.int64]
-    route_target: NDArray[np.int64]
 
     @property
     def n_slices(self) -> int:
@@ -141,7 +139,6 @@ def _plan_population(
             product = projection
         else:
             incoming.append(_plan_projection(program, projection, population, blocks_of[i], shift, width))
-    target_cores = program.ports["core"][program.routes["port"][routes]].astype(np.int64)
     return PopulationPlan(
         population=population,
         number=number,
@@ -154,9 +151,7 @@ def _plan_population(
         product=product,
         product_sources=product_sources(network, product, number_of),
         bias_ops=_bias_ops(bias, own),
-        routes=_route_rows(program, program.routes[routes], width),
-        route_source=program.tiles["core"][program.routes["source_tile"][routes]].astype(np.int64),
-        route_target=target_cores,
+        routes=as_rows(program.routes[routes]),
     )
 
 
@@ -185,10 +180,12 @@ def _common_shift(network: Network, population: Population) -> int:
 def update_rules(network: Network, population: Population, shift: int) -> Rules:
     """The chip's arithmetic and the population's registers as plain integers for the kernel."""
     rules, neuron = network.arithmetic, population.neuron
-    keep = (1 << rules.decay_bits) - neuron.decay
+    linear = LINEAR.index(rules.linear_leak or LINEAR[0]) + 1 if rules.leak == "linear" and neuron.decay else 0
+    keep = (1 << rules.decay_bits) - (0 if linear else neuron.decay)
     power = keep & (keep - 1) == 0
     halvings = rules.decay_bits - keep.bit_length() + 1 if power else -1
     plain = rules.leak_rounding == "toward_zero" and rules.membrane_overflow == "clip" and neuron.reset == "hard"
+    plain = plain and not linear and (rules.leak_order != "after" or not neuron.decay)
     top = (1 << (min(rules.current_bits, 31) - 1)) - 1
     return Rules(
         keep=keep,
@@ -206,6 +203,9 @@ def update_rules(network: Network, population: Population, shift: int) -> Rules:
         membrane_wraps=int(rules.membrane_overflow == "wrap"),
         shift=shift,
         safe=int(plain and power and rules.membrane_bits < 31 and current_bound(network, population) <= top),
+        linear=linear,
+        leak_by=neuron.decay if linear else 0,
+        leak_last=int(rules.leak_order == "after"),
     )
 
 
@@ -327,13 +327,6 @@ def _tile_rows(tiles: Table, width: int) -> NDArray[np.int32]:
     return np.stack(
         [tiles["y0"], tiles["y1"], tiles["x0"], tiles["x1"], tiles["c0"] // width, tiles["core"]], axis=1
     ).astype(np.int32)
-
-
-def _route_rows(program: Program, routes: Table, width: int) -> NDArray[np.int32]:
-    """Intersection of source tile and port for every route; slice -1 where the port takes only part of the channels."""
-    out = np.empty((len(routes), 7), np.int32)
-    cut_routes(as_rows(program.tiles), as_rows(program.ports), as_rows(routes), width, out)
-    return out
 
 
 def as_rows(table: Table) -> NDArray[np.int32]:

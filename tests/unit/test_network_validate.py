@@ -38,7 +38,7 @@ def test_good_networks_are_accepted(network):
             "populations",
             "conv",
             {"neuron": Neuron(kind="lif", decay=5000)},
-            "expected a decay of 0 to 4096, found 5000",
+            "expected a decay of 0 to 4096 (exponential leak), found 5000",
         ),
         ("populations", "conv", {"neuron": Neuron(kind="spiky")}, "unknown neuron kind 'spiky'"),
         ("populations", "conv", {"neuron": Neuron(kind="product")}, "population 'conv': expected exactly one product"),

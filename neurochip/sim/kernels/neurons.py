@@ -15,7 +15,8 @@ class Rules(NamedTuple):
     """One population's neuron update; see ``neurochip.network.arithmetic``.
 
     ``halvings``: the leak as a right shift of the magnitude, or -1 if it is not one. ``safe``: the compiler's bound
-    proves that no current leaves 31 bits or wraps.
+    proves that no current leaves 31 bits or wraps. ``linear``: 0, or which linear leak takes ``leak_by`` off:
+    1 toward zero, 2 past zero, 3 down. ``leak_last``: the leak follows the input.
     """
 
     keep: int
@@ -33,6 +34,23 @@ class Rules(NamedTuple):
     membrane_wraps: int
     shift: int
     safe: int
+    linear: int = 0
+    leak_by: int = 0
+    leak_last: int = 0
+
+
+@njit(cache=True, nogil=True)
+def _leaked(v: int, rules: Rules) -> int:
+    """``v`` after one step of leak, 64-bit."""
+    if rules.linear == 0:
+        if rules.round_down or v >= 0:
+            return (v * rules.keep) >> rules.decay_bits
+        return -((-v * rules.keep) >> rules.decay_bits)
+    if rules.linear == 3:
+        return v - rules.leak_by
+    if v == 0 or (rules.linear == 1 and abs(v) <= rules.leak_by):
+        return np.int64(0)
+    return v - rules.leak_by if v > 0 else v + rules.leak_by
 
 
 @njit(cache=True, nogil=True)
@@ -66,11 +84,7 @@ def update(
             )
             wraps += u != full
             before = np.int64(membrane[p, c])
-            if rules.round_down or before >= 0:
-                kept = (before * rules.keep) >> rules.decay_bits
-            else:
-                kept = -((-before * rules.keep) >> rules.decay_bits)
-            full = kept + u
+            full = _leaked(before + u, rules) if rules.leak_last else _leaked(before, rules) + u
             v = (
                 ((full + top_v) & (2 * top_v - 1)) - top_v
                 if rules.membrane_wraps
