@@ -56,7 +56,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
         )
     wanted = rules.threshold_shift + fraction
     if forgets(demand, rules):  # a leftover must vanish through the largest leak field
-        fitting = [s for s in fitting if bound << s < 1 << rules.decay_bits] or fitting[:1]
+        fitting = [s for s in fitting if clearing_decay(bound << s, rules) is not None] or fitting[:1]
     shift = max((s for s in fitting if s <= wanted), default=fitting[0])
     threshold, offset = _threshold(demand, rules, shift, fraction)
     decay = _decay(demand, rules, shift)
@@ -88,6 +88,23 @@ def forgets(demand: Demand, rules: Arithmetic) -> bool:
     return demand.tau == 1 and demand.timesteps > 1 and (demand.low < 0 or demand.threshold > 1)
 
 
+def clearing_decay(bound: int, rules: Arithmetic) -> int | None:
+    """The leak field that makes every membrane of at most ``bound`` in size zero before the next input; None if none.
+
+    An exponential leak clears what its factor rounds to zero, a linear one what it takes off at once. A leak that
+    follows the input would act before the threshold is compared, and one that passes zero leaves the overshoot.
+    """
+    if rules.leak == "none" or rules.leak_order == "after":
+        return None
+    if rules.leak == "linear":
+        toward_zero = rules.linear_leak in (None, "toward_zero")
+        return bound if toward_zero and bound <= rules.max_decay else None
+    if rules.leak_rounding == "down":  # -1 stays -1
+        return None if rules.max_decay < 1 << rules.decay_bits else rules.max_decay
+    kept = bound * ((1 << rules.decay_bits) - rules.max_decay)
+    return rules.max_decay if kept < 1 << rules.decay_bits else None
+
+
 def _threshold_fits(raw: int, rules: Arithmetic) -> bool:
     return raw >> rules.threshold_shift < 1 << rules.threshold_bits
 
@@ -111,12 +128,13 @@ def _decay(demand: Demand, rules: Arithmetic, shift: int) -> int:
         if not forgets(demand, rules):
             return 0  # whatever arrives makes it fire, and firing clears it
         bound = max(demand.high, -demand.low) << shift
-        if bound * ((1 << rules.decay_bits) - rules.max_decay) >= 1 << rules.decay_bits:
+        decay = clearing_decay(bound, rules)
+        if decay is None:
             raise UnsupportedError(
                 f"layer {demand.name!r}: a neuron without memory must forget up to {bound} membrane units in one step, "
-                f"the chip's largest leak forgets {(1 << rules.decay_bits) - 1}; use T = 1"
+                f"which the chip's {rules.leak} leak cannot; use T = 1"
             )
-        return rules.max_decay
+        return decay
     if rules.leak != "exponential":
         raise UnsupportedError(
             f"layer {demand.name!r}: its leak is exponential (tau {demand.tau:g}), the chip's is {rules.leak}; "

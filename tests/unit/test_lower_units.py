@@ -106,3 +106,29 @@ def test_bias_digits_add_up_to_the_bias_within_the_weight_format(bias: list[int]
     assert np.array_equal(total, np.array(bias) << base)
     assert np.abs(digits).max() <= weights.high
     assert all(weights.shift_low <= s <= weights.shift_high for s in shifts)
+
+
+@pytest.mark.parametrize("rules", [LOIHI, Arithmetic(leak="linear", max_decay=40_000)])
+def test_a_neuron_without_memory_starts_every_step_from_zero(rules: Arithmetic) -> None:
+    gate = replace(LIF, tau=1, threshold=2, low=-3, high=5)
+    neuron, shift = neuron_registers(gate, rules, SHIFTS)
+    for left in range(-3, 2):
+        for x in range(-3, 6):
+            fired, _, _ = update(neuron, rules, np.array([left << shift]), np.array([x << shift]))
+            assert bool(fired[0]) == (x >= 2)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Arithmetic(leak="none", max_decay=0),
+        Arithmetic(leak="linear", max_decay=255),
+        Arithmetic(leak="linear", max_decay=40_000, leak_order="after"),
+        Arithmetic(leak="linear", max_decay=40_000, linear_leak="past_zero"),
+    ],
+)
+def test_a_neuron_without_memory_is_refused_where_no_leak_clears_it(rules: Arithmetic) -> None:
+    gate = replace(LIF, tau=1, threshold=2, low=-3, high=500)
+    with pytest.raises(UnsupportedError, match=f"in one step, which the chip's {rules.leak} leak cannot; use T = 1"):
+        neuron_registers(gate, rules, range(6, 15))
+    assert neuron_registers(replace(gate, timesteps=1), rules, range(6, 15))[0].decay == 0
