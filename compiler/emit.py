@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from compiler.mapping.demand import (
     Ints,
+    bias_axons,
     channel_groups,
     list_words,
     payload_bits,
@@ -157,23 +158,39 @@ def core_use(
     """Resources of every core: shared ports and shared weight lists count once."""
     use = np.zeros(n_cores, USE)
     positions = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"])
-    add_at(use["neurons"], tiles["core"], positions * (tiles["c1"] - tiles["c0"]))
-    bundle_bits = np.array([max(payload_bits(network.by_name[s.population]) for s in b) for b in bundles], np.int64)
-    axons = (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"]) * bundle_bits[ports["bundle"]]
+    copies = np.array([p.copies for p in network.populations], np.int64)[tiles["population"]]
+    add_at(use["neurons"], tiles["core"], positions * (tiles["c1"] - tiles["c0"]) * copies)
+    bundle_axons = np.array([bundle_width(network, bundle) for bundle in bundles], np.int64)
+    heard = (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"])
+    axons = heard * bundle_axons[ports["bundle"]]
     if not chip.weight_sharing:
         axons = axons * (ports["c1"] - ports["c0"])
     add_at(use["input_axons"], ports["core"], axons)
-    add_at(use["output_axons"], tiles["core"][routes["source_tile"]], route_neurons(tiles, ports, routes))
+    lines = np.array([bundle[0].lines for bundle in bundles], np.int64)[ports["bundle"]][routes["port"]]
+    add_at(use["output_axons"], tiles["core"][routes["source_tile"]], lines * route_neurons(tiles, ports, routes))
     for number, projection in enumerate(network.projections):
         mine = synapses[synapses["projection"] == number]
         block = tiles[mine["tile"]]
         if isinstance(projection, Bias):
-            add_at(use["input_axons"], block["core"], len(projection.shifts) * positions[mine["tile"]])
-        slices = np.unique(np.stack([block["core"], block["c0"], block["c1"]], axis=1), axis=0)
-        add_at(
-            use["synapse_words"], slices[:, 0], block_words(network, projection, slices[:, 1], slices[:, 2], chip, bits)
-        )
+            spread = np.ones(len(mine), np.int64) if chip.limits.axon_types else positions[mine["tile"]]
+            add_at(use["input_axons"], block["core"], bias_axons(projection) * spread)
+        slices = np.stack([block["core"], block["c0"], block["c1"]], axis=1).astype(np.int64)
+        copied = np.ones(len(mine), np.int64)
+        if chip.weight_sharing:
+            slices = np.unique(slices, axis=0)
+            copied = copied[: len(slices)]
+        elif uses_axons(projection):
+            copied = heard[mine["port"]].astype(np.int64)
+        words = block_words(network, projection, slices[:, 1], slices[:, 2], chip, bits)
+        add_at(use["synapse_words"], slices[:, 0], words * copied)
+    if chip.limits.axon_types:
+        use["synapse_words"] = use["input_axons"]  # every axon has its row of crosspoints
     return use
+
+
+def bundle_width(network: Network, bundle: tuple[Source, ...]) -> int:
+    """Axons of one position (and channel, if positions do not share weights) of a port of ``bundle``."""
+    return max(payload_bits(network.by_name[s.population]) * s.lines for s in bundle)
 
 
 def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, chip: ChipSpec, bits: int) -> Ints:
@@ -183,7 +200,7 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     if isinstance(projection, Encoder) or projection.kind == "product":
         return np.zeros_like(width)
     if isinstance(projection, Bias):
-        return np.asarray(len(projection.shifts) * list_words(width, False, chip, bits))
+        return np.asarray(bias_axons(projection) * list_words(width, False, chip, bits))
     source, target = source_of(network, projection), network.by_name[projection.target]
     assert source is not None
     if isinstance(projection, Pool):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.chip.spec import ChipSpec
+from neurochip.network.network import Population
 from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
 from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, USE, Program, Table
 
@@ -49,14 +50,17 @@ def _places(program: Program) -> Iterator[str]:
 
 def _kinds(program: Program) -> Iterator[str]:
     kinds = program.cores["kind"][program.tiles["core"]]
-    homes = np.array([_HOME[p.neuron.kind] for p in program.network.populations])
+    homes = np.array([_home(p) for p in program.network.populations])
     for tile in np.flatnonzero(kinds != homes[program.tiles["population"]])[:1]:
         population = program.network.populations[program.tiles["population"][tile]]
         yield (
-            f"tile {tile} of population {population.name!r}: expected on a "
-            f"{_KIND_NAMES[_HOME[population.neuron.kind]]}, found on core {program.tiles['core'][tile]}, "
-            f"a {_KIND_NAMES[int(kinds[tile])]}"
+            f"tile {tile} of population {population.name!r}: expected on a {_KIND_NAMES[_home(population)]}, "
+            f"found on core {program.tiles['core'][tile]}, a {_KIND_NAMES[int(kinds[tile])]}"
         )
+
+
+def _home(population: Population) -> int:
+    return HOST if population.home == "host" else _HOME[population.neuron.kind]
 
 
 def _resources(program: Program) -> Iterator[str]:
@@ -81,24 +85,28 @@ def recount(program: Program) -> dict[str, Ints]:
     """Resource name -> (cores,) int64, counted from the tables and the network alone.
 
     Rules: an input axon serves one position of a port (one payload bit of it, where the source is a product; one
-    channel of it, where the chip cannot share weights) or one bias digit of one position; a route takes an output axon
-    for every neuron it carries; synapse lists are stored once a core for one projection and one pair of channel ranges.
+    channel of it, where the chip cannot share weights; one line, where axons have types) or one bias digit of one
+    position (of one tile, on a crossbar); a route takes an output axon for every neuron and line it carries; synapse
+    lists are stored once a core for one projection and one pair of channel ranges, or on a crossbar a row an axon.
     """
     tiles, ports, routes, chip = program.tiles, program.ports, program.routes, program.chip
     n = len(program.cores)
+    lines = _lines(program)
     carried = _volume(_common(tiles[routes["source_tile"]], ports[routes["port"]]))
+    carried = carried * lines[ports["bundle"][routes["port"]]]
+    copies = np.array([p.copies for p in program.network.populations], np.int64)
     area = _volume(ports[list(_columns(_AXES if not chip.weight_sharing else _AXES[:2]))])
-    inputs = np.bincount(ports["core"], weights=area * _payload_bits(program)[ports["bundle"]], minlength=n)
-    biases = {i: len(p.weight) for i, p in enumerate(program.network.projections) if isinstance(p, Bias)}
+    inputs = np.bincount(ports["core"], weights=area * (_payload_bits(program) * lines)[ports["bundle"]], minlength=n)
+    biases = {i: _digits(p) for i, p in enumerate(program.network.projections) if isinstance(p, Bias)}
     for number, digits in biases.items():
         on = tiles[program.synapses["tile"][program.synapses["projection"] == number]]
-        positions = _volume(on[list(_columns(_AXES[:2]))])
+        positions = np.ones(len(on)) if chip.limits.axon_types else _volume(on[list(_columns(_AXES[:2]))])
         inputs += np.bincount(on["core"], weights=digits * positions, minlength=n)
     return {
-        "neurons": _counts(tiles["core"], _volume(tiles), n),
+        "neurons": _counts(tiles["core"], _volume(tiles) * copies[tiles["population"]], n),
         "input_axons": np.rint(inputs).astype(np.int64),
         "output_axons": _counts(tiles["core"][routes["source_tile"]], carried, n),
-        "synapse_words": _synapse_words(program),
+        "synapse_words": np.rint(inputs).astype(np.int64) if chip.limits.axon_types else _synapse_words(program),
     }
 
 
@@ -128,6 +136,16 @@ def _synapse_words(program: Program) -> Ints:
     return total
 
 
+def _digits(bias: Bias) -> int:
+    """Always-on axons of a bias."""
+    return len(bias.weight) if bias.place == "axon" else 0
+
+
+def _lines(program: Program) -> Ints:
+    """(bundles,) int64: axons that each neuron of a bundle takes on a core."""
+    return np.array([max(1, len(bundle[0].types)) for bundle in program.bundles], np.int64)
+
+
 def _block_words(projection: Projection, channels: list[int], chip: ChipSpec, stored: int) -> int:
     """Words of a block whose ``channels`` are tile c0, c1 and port c0, c1."""
     t0, t1, s0, s1 = channels
@@ -136,7 +154,7 @@ def _block_words(projection: Projection, channels: list[int], chip: ChipSpec, st
     if isinstance(projection, Dense | Gather):
         return (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
     if isinstance(projection, Bias):
-        return len(projection.weight) * _list_words(t1 - t0, False, chip, stored)
+        return _digits(projection) * _list_words(t1 - t0, False, chip, stored)
     if isinstance(projection, Pool):
         return (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
     if not isinstance(projection, Conv):
@@ -160,24 +178,26 @@ def _list_words(synapses: int, indexed: bool, chip: ChipSpec, stored: int) -> in
 
 
 def _fan_out(program: Program) -> Iterator[str]:
-    """Routes that any one neuron of a tile needs; looked at neuron by neuron only where the bound is not enough."""
+    """Axons that any one neuron of a tile feeds; looked at neuron by neuron only where the bound is not enough."""
     limit = program.chip.limits.fan_out_per_neuron
     if limit is None:
         return
     routes, tiles = program.routes, program.tiles
     on_core = program.cores["kind"][tiles["core"]] == NEURON_CORE
-    many = np.bincount(routes["source_tile"], minlength=len(tiles)) > limit
+    lines = _lines(program)[program.ports["bundle"][routes["port"]]]
+    limits = np.array([limit * p.copies for p in program.network.populations], np.int64)[tiles["population"]]
+    many = np.bincount(routes["source_tile"], weights=lines, minlength=len(tiles)) > limits
+    order = np.argsort(routes["source_tile"], kind="stable")
+    starts = np.searchsorted(routes["source_tile"][order], np.arange(len(tiles) + 1))
     for tile in np.flatnonzero(many & on_core):
-        boxes = _common(
-            np.repeat(tiles[tile : tile + 1], int((routes["source_tile"] == tile).sum())),
-            program.ports[routes["port"][routes["source_tile"] == tile]],
-        )
+        mine = order[starts[tile] : starts[tile + 1]]
+        boxes = _common(np.repeat(tiles[tile : tile + 1], len(mine)), program.ports[routes["port"][mine]])
         y, x, c = (int(tiles[low][tile]) for low, _ in _AXES)
         times = np.zeros([int(tiles[top][tile] - tiles[low][tile]) for low, top in _AXES], np.int64)
-        for y0, y1, x0, x1, c0, c1 in boxes.tolist():
-            times[y0 - y : y1 - y, x0 - x : x1 - x, c0 - c : c1 - c] += 1
-        if times.max() > limit:
-            yield f"tile {tile}: a neuron sends to {times.max()} ports, the limit is {limit}"
+        for (y0, y1, x0, x1, c0, c1), axons in zip(boxes.tolist(), lines[mine].tolist(), strict=True):
+            times[y0 - y : y1 - y, x0 - x : x1 - x, c0 - c : c1 - c] += axons
+        if times.max() > limits[tile]:
+            yield f"tile {tile}: a neuron feeds {times.max()} axons, it reaches {limits[tile]}"
             return
 
 

@@ -83,17 +83,27 @@ def payload_bits(population: Population) -> int:
     return population.high.bit_length() if population.neuron.kind == "product" else 1
 
 
+def lines_of(projection: Projection) -> int:
+    """Axons that one neuron of its sources takes on a target core."""
+    return projection.sources[0].lines
+
+
+def bias_axons(bias: Bias) -> int:
+    """Always-on axons of one position, or of a tile on a crossbar, where any neuron can connect to them."""
+    return len(bias.shifts) if bias.place == "axon" else 0
+
+
 def input_axons(
     projection: Projection, source: Population | None, target: Population, th: Ints, tw: Ints, tc: Ints, chip: ChipSpec
 ) -> Ints:
     """Axon-table entries of a tile for one projection."""
+    if isinstance(projection, Bias):
+        return bias_axons(projection) * (1 if chip.limits.axon_types else th * tw) + 0 * th * tw * tc
     if isinstance(projection, Encoder):
         return np.zeros_like(th * tw * tc)
-    if isinstance(projection, Bias):
-        return len(projection.shifts) * th * tw + 0 * tc
     assert source is not None
     rows, columns = windows(projection, source, target)
-    positions = rows.span(th) * columns.span(tw) * payload_bits(source)
+    positions = rows.span(th) * columns.span(tw) * payload_bits(source) * lines_of(projection)
     if chip.weight_sharing:
         return positions + 0 * tc
     groups = channel_groups(projection, source, target)
@@ -103,9 +113,27 @@ def input_axons(
 
 
 def synapse_words(
+    projection: Projection, source: Population | None, target: Population, th: Ints, tw: Ints, tc: Ints, chip: ChipSpec,
+    bits: int,
+) -> Ints:  # fmt: skip
+    """Synapse-memory words of a tile for one projection: one list per source channel.
+
+    Its positions share the list where the chip can; else each position listened to has its own. On a crossbar every
+    axon has its row.
+    """
+    if chip.limits.axon_types:
+        return input_axons(projection, source, target, th, tw, tc, chip)
+    words = shared_words(projection, source, target, tc, chip, bits)
+    if chip.weight_sharing or source is None:
+        return words
+    rows, columns = windows(projection, source, target)
+    return words * rows.span(th) * columns.span(tw)
+
+
+def shared_words(
     projection: Projection, source: Population | None, target: Population, tc: Ints, chip: ChipSpec, bits: int
 ) -> Ints:
-    """Synapse-memory words of a tile for one projection: one list per source channel, shared by its positions."""
+    """Synapse-memory words of a tile whose positions share their lists."""
 
     def lists(count: Ints | int, synapses: Ints | int, indexed: bool) -> Ints:
         return np.asarray(count * list_words(np.asarray(synapses), indexed, chip, bits) + 0 * tc)
@@ -113,7 +141,7 @@ def synapse_words(
     if isinstance(projection, Encoder):
         return np.zeros_like(tc)
     if isinstance(projection, Bias):
-        return lists(len(projection.shifts), tc, indexed=False)
+        return lists(bias_axons(projection), tc, indexed=False)
     assert source is not None
     if isinstance(projection, Pool):
         return lists(tc, projection.kernel[0] * projection.kernel[1], indexed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, sqrt
 
 import numpy as np
@@ -13,7 +14,7 @@ from compiler.mapping.place import Slots, Traffic, compare, place
 from compiler.mapping.tile import Tiling, tile_network
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
-from neurochip.network.network import Network
+from neurochip.network.network import Network, Population
 from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, Layer, Origin, Program, Table
 
 
@@ -48,6 +49,18 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
         placement_costs=costs,
         lower_bound_cores=lower_bound(on_cores, chip),
     )
+
+
+def with_copies(network: Network, tilings: dict[str, Tiling]) -> Network:
+    """``network`` with as many copies of each neuron as its destinations ask for."""
+    if all(tiling.copies == 1 for tiling in tilings.values()):
+        return network
+    return replace(network, populations=tuple(replace(p, copies=tilings[p.name].copies) for p in network.populations))
+
+
+def on_neuron_cores(population: Population) -> bool:
+    """Whether neuro-cores hold ``population``."""
+    return population.home == "core" and population.neuron.kind in ("lif", "readout", "burst", "graded")
 
 
 def board(n_chips: int, chip: ChipSpec) -> tuple[int, int]:
@@ -89,10 +102,10 @@ def fixed_cores(
         heads = np.arange(tilings[population.name].n_tiles)
         on_chip = i * n_chips // len(products)
         core_of[population.name] = n_cores + on_chip * len(chip.processors) + (i + heads) % len(chip.processors)
-    sources = [p for p in network.populations if p.neuron.kind == "source"]
-    for population in sources:
+    outside = [p for p in network.populations if p.neuron.kind == "source" or p.home == "host"]
+    for population in outside:
         core_of[population.name] = np.array([n_cores + len(extras)])
-    if sources:
+    if outside:
         extras.append((HOST, 0, 0, 0, chip.cores_per_router + len(chip.processors)))
     return np.array(extras, dtype=CORES)
 

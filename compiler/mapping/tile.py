@@ -35,11 +35,13 @@ class Tiling:
     Attributes:
         shape: (th, tw, tc); counts: number of tiles along each axis.
         demand: resource -> units taken by the largest tile; a bound, as sharing of axons on a core only lowers it.
+        copies: how often a core holds each neuron, so that it reaches all its destinations.
     """
 
     population: Population
     shape: tuple[int, int, int]
     demand: dict[str, int]
+    copies: int = 1
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -77,7 +79,7 @@ def tile_network(network: Network, chip: ChipSpec, bits: int) -> dict[str, Tilin
     for population in sorted(network.populations, key=lambda p: -p.depth):
         if population.neuron.kind == "product":
             tilings[population.name] = head_tiling(network, population)
-        elif population.neuron.kind == "source":
+        elif population.neuron.kind == "source" or population.home == "host":
             whole = (population.height, population.width, population.channels)
             tilings[population.name] = Tiling(population=population, shape=whole, demand={})
         else:
@@ -104,12 +106,11 @@ def search(
 ) -> Tiling:
     """The best tile shape of one population."""
     th, tw, tc = candidates(population)
+    copies = copies_needed(network, population, readers, tilings, chip)
     demand = demands(network, population, readers, tilings, chip, bits, (th, tw, tc))
+    demand["neurons"] = demand["neurons"] * copies
     limits = {name: getattr(chip.limits, name) for name in RESOURCES}
     fits = np.all([demand[name] <= limits[name] for name in RESOURCES], axis=0)
-    fan_out = chip.limits.fan_out_per_neuron
-    if fan_out is not None:
-        fits &= demand["output_axons"] <= fan_out * demand["neurons"]
     if not fits.any():
         raise CapacityError(_does_not_fit(population, {n: int(demand[n].min()) for n in RESOURCES}, limits, chip))
     tiles = -(-population.height // th) * -(-population.width // tw) * -(-population.channels // tc)
@@ -124,7 +125,30 @@ def search(
         population=population,
         shape=(int(th[best]), int(tw[best]), int(tc[best])),
         demand={name: int(demand[name][best]) for name in RESOURCES},
+        copies=copies,
     )
+
+
+def copies_needed(
+    network: Network, population: Population, readers: list[Projection], tilings: dict[str, Tiling], chip: ChipSpec
+) -> int:
+    """How many copies of each neuron reach all axons that the neuron of most readers feeds, the shape of its own tiles
+    whatever it is.
+    """
+    fan_out = chip.limits.fan_out_per_neuron
+    if fan_out is None:
+        return 1
+    reached = np.zeros((population.height, population.width, population.channels), np.int64)
+    for projection in readers:
+        rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
+        axons = axons_of(projection, population)
+        reached += axons * rows[:, None, None] * columns[None, :, None] * channels
+    return max(1, -(-int(reached.max()) // fan_out))
+
+
+def axons_of(projection: Projection, source: Population) -> int:
+    """Axons that one neuron of ``source`` takes on each core that reads it through ``projection``."""
+    return sum(s.lines for s in projection.sources if s.population == source.name)
 
 
 def candidates(population: Population) -> tuple[Ints, Ints, Ints]:
@@ -153,11 +177,11 @@ def demands(
     for projection in network.incoming[population.name]:
         source = source_of(network, projection)
         axons = axons + input_axons(projection, source, population, th, tw, tc, chip)
-        words = words + synapse_words(projection, source, population, tc, chip, bits)
+        words = words + synapse_words(projection, source, population, th, tw, tc, chip, bits)
     outputs = np.zeros_like(th)
     for projection in readers:
         rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
-        times = sum(s.population == population.name for s in projection.sources)
+        times = axons_of(projection, population)
         outputs = outputs + times * worst_block(rows, th) * worst_block(columns, tw) * worst_block(channels, tc)
     return {"neurons": th * tw * tc, "input_axons": axons, "output_axons": outputs, "synapse_words": words}
 

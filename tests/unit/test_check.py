@@ -186,7 +186,7 @@ def test_fan_out_is_counted_neuron_by_neuron(program):
                 fans.append(int(inside.sum()))
     check_program(with_chip(program, "core.fan_out_per_neuron", {**figure, "value": max(fans)}))
     few = with_chip(program, "core.fan_out_per_neuron", {**figure, "value": max(fans) - 1})
-    assert f"a neuron sends to {max(fans)} ports, the limit is {max(fans) - 1}" in problem(few)
+    assert f"a neuron feeds {max(fans)} axons, it reaches {max(fans) - 1}" in problem(few)
 
 
 def test_chips_that_cannot_share_weights_pay_for_every_position(program):

@@ -1,0 +1,131 @@
+"""Number bases: how weights of several bits lie on a binary crossbar whose axons have types.
+
+A source takes several axons ("lines"), each of one type. A neuron adds, for every line that carries a spike and whose
+crosspoint is set, its own weight for that line's type. Its weights are therefore sums of some of its lines' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+MAX_DIGIT = 16
+"""Most lines of one type and digit that a base is searched for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Base:
+    """Values of the axon types of one population, and which lines make up its weights.
+
+    Attributes:
+        values: (types, C_out) raw weight of each channel's neurons for each type.
+        lines: the type of every line that a projection with all kinds of weights needs.
+    """
+
+    values: Ints
+    lines: tuple[int, ...]
+
+    def lines_of(self, weight: Ints) -> tuple[int, ...]:
+        """Types of the lines that a projection with ``weight`` (..., C_out) needs, at least one."""
+        rows = self.values[list(self.lines)]
+        used = crosspoints(weight, rows)
+        needed = [bool(line.any()) for line in used]
+        return tuple(t for t, use in zip(self.lines, needed, strict=True) if use) or self.lines[:1]
+
+
+def crosspoints(weight: Ints, rows: Ints) -> NDArray[np.bool_]:
+    """Which lines each weight uses: (lines, *weight.shape); ``rows`` (lines, C_out) holds the lines' values.
+
+    A weight that one line has takes that line alone; others take the most negative line if they are negative, and
+    then the largest ones that still fit. Raises ``ValueError`` for a weight that this does not reach.
+    """
+    used = np.zeros((len(rows), *weight.shape), bool)
+    rest = weight.astype(np.int64)
+    for line, row in enumerate(rows):
+        alone = (rest == row) & (rest != 0)
+        used[line] |= alone
+        rest = np.where(alone, 0, rest)
+    lowest = rows.argmin(axis=0)
+    below = rest < 0
+    for line, row in enumerate(rows):
+        take = below & (lowest == line)
+        used[line] |= take
+        rest = np.where(take, rest - row, rest)
+    for line in np.argsort(-np.abs(rows).max(axis=1), kind="stable"):
+        take = (rows[line] > 0) & (rest >= rows[line])
+        used[line] |= take
+        rest = np.where(take, rest - rows[line], rest)
+    if rest.any():
+        raise ValueError(f"weights {np.unique(weight[rest != 0])[:5].tolist()} are no sums of the base's values")
+    return used
+
+
+def choose_base(weights: Sequence[tuple[Ints, int]], types: int, limit: int) -> Base | None:
+    """The base with the fewest axons for all projections into one population; ``None`` if there is none.
+
+    Args:
+        weights: of each projection, (..., C_out) raw weights and the number of its sources.
+        types: axon types of a core. limit: largest magnitude of a type's weight.
+    """
+    columns = np.concatenate([w.reshape(-1, w.shape[-1]) for w, _ in weights]).astype(np.int64)
+    found = [base for base in (distinct_base(columns, types), digit_base(columns, types)) if base is not None]
+    legal = [base for base in found if np.abs(base.values).max(initial=0) <= limit]
+    if not legal:
+        return None
+    return min(legal, key=lambda base: sum(count * len(base.lines_of(w)) for w, count in weights))
+
+
+def distinct_base(columns: Ints, types: int) -> Base | None:
+    """One type for every value: where no neuron has more different weights than there are types."""
+    values = [np.unique(column[column != 0]) for column in columns.T]
+    needed = max(1, *(len(each) for each in values))
+    if needed > types:
+        return None
+    table = np.zeros((needed, len(values)), np.int64)
+    for channel, each in enumerate(values):
+        up, down = each[each > 0], each[each < 0]
+        table[: len(up), channel] = up
+        table[needed - len(down) :, channel] = down
+    return Base(values=table, lines=tuple(range(needed)))
+
+
+def digit_base(columns: Ints, types: int) -> Base | None:
+    """Positive digits and one negative value, {1, 2, 4, -8} for four bits, times each neuron's common factor."""
+    factor = np.maximum(np.gcd.reduce(columns, axis=0), 1)
+    small = columns // factor
+    low, high = int(small.min(initial=0)), int(small.max(initial=0))
+    negative = low < 0
+    digits = digit_values(max(high, -low - 1, 1 if high > 0 or not negative else 0), types - negative)
+    if digits is None:
+        return None
+    top = sum(value * count for value, count in digits)
+    units = [value for value, _ in digits] + [-(top + 1)] * negative
+    lines = [t for t, (_, count) in enumerate(digits) for _ in range(count)] + [len(digits)] * negative
+    return Base(values=np.array(units, np.int64)[:, None] * factor, lines=tuple(lines))
+
+
+@cache
+def digit_values(top: int, types: int) -> tuple[tuple[int, int], ...] | None:
+    """Values and how many lines each has, so that 0..``top`` are sums of lines, with the fewest lines."""
+    if top <= 0:
+        return ()
+    best: tuple[tuple[int, int], ...] | None = None
+    for count in range(1, types + 1):
+        for radices in product(range(2, MAX_DIGIT + 1), repeat=count):
+            if prod(radices) <= top or (best and sum(radices) - count >= lines_in(best)):
+                continue
+            values = np.concatenate([[1], np.cumprod(radices[:-1])]).astype(int)
+            best = tuple((int(v), r - 1) for v, r in zip(values, radices, strict=True))
+    return best
+
+
+def lines_in(digits: Iterable[tuple[int, int]]) -> int:
+    """Lines of a base's digits."""
+    return sum(count for _, count in digits)

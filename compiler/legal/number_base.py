@@ -1,0 +1,145 @@
+"""Weights of several bits on crossbars of single bits: axon types and number bases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.legal.base import Base, Ints, choose_base
+from compiler.legal.target import Choices
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import UnsupportedError
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+
+
+class NumberBase:
+    """Gives every projection on a crossbar its axon types and its ``base``.
+
+    A source then takes several axons, its lines, on every core that reads it: one for each value of the base its
+    projection uses. All projections into one population share the values of the types, neuron by neuron: a type's
+    weight is a register of the neuron. Ternary weights take two lines, four-bit ones {1, 2, 4, -8} four. A bias on
+    always-on axons becomes digits in the same values, or in a type that the neuron has left.
+
+    Requires: one source a projection (``separate-axons``).
+    Ensures: every projection with axons into a core has types and a base; weights, sums and spikes do not change.
+    """
+
+    name: ClassVar[str] = "number-base"
+
+    def run(self, network: Network, chip: ChipSpec, choices: Choices) -> Network:
+        """Raises UnsupportedError for weights that no base of the chip's types reaches."""
+        if not chip.limits.axon_types:
+            return network
+        changed: dict[str, Projection] = {}
+        for population in network.populations:
+            for projection in typed(network, population, chip):
+                changed[projection.name] = projection
+        return replace(network, projections=tuple(changed.get(p.name, p) for p in network.projections))
+
+
+def typed(network: Network, population: Population, chip: ChipSpec) -> list[Projection]:
+    """The projections into ``population`` that use axons, with types and base; none for one that needs none."""
+    incoming = [p for p in network.incoming[population.name] if not isinstance(p, Encoder | Product)]
+    biases = [p for p in incoming if isinstance(p, Bias) and p.place == "axon"]
+    synapses = [p for p in incoming if not isinstance(p, Bias)]
+    if population.home == "host" or not (synapses or biases):
+        return []
+    base = population_base(network, population, synapses, chip)
+    spare, biases_typed = base.values, []
+    for bias in biases:
+        spare, done = typed_bias(bias, spare, population, chip)
+        biases_typed.append(done)
+    return [*(with_types(p, population, base) for p in synapses), *biases_typed]
+
+
+def population_base(network: Network, population: Population, synapses: list[Projection], chip: ChipSpec) -> Base:
+    """The base of all ``synapses`` into ``population``."""
+    if not synapses:
+        return Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))
+    limits = chip.limits
+    weights = [(raw_weight(p, population), fan_in(network, p)) for p in synapses]
+    base = choose_base(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1)
+    if base is None:
+        low, high = min(int(w.min()) for w, _ in weights), max(int(w.max()) for w, _ in weights)
+        raise UnsupportedError(
+            f"layer {population.origin!r} ({population.name}): weights of {low} to {high} in a neuron's unit are no "
+            f"sums of {limits.axon_types} types of axons of {limits.axon_type_bits} bits; use fewer --weight-bits"
+        )
+    return base
+
+
+def raw_weight(projection: Projection, target: Population) -> Ints:
+    """Weights in raw units, (..., C_out) int64."""
+    if isinstance(projection, Dense | Conv | Gather):
+        return projection.weight.astype(np.int64) << projection.shift
+    if isinstance(projection, Pool | Einsum):
+        return np.full((1, target.channels), projection.weight << projection.shift, np.int64)
+    raise TypeError(f"projection {projection.name!r} of kind {projection.kind!r} has no weights for axon types")
+
+
+def fan_in(network: Network, projection: Projection) -> int:
+    """Sources that one neuron of the target listens to."""
+    if isinstance(projection, Pool):
+        return projection.kernel[0] * projection.kernel[1]
+    if isinstance(projection, Einsum):
+        return projection.fan_in
+    if isinstance(projection, Conv):
+        return int(np.prod(projection.weight.shape[:3]))
+    source, target = network.by_name[projection.sources[0].population], network.by_name[projection.target]
+    return source.channels * (source.positions // target.positions if isinstance(projection, Gather) else 1)
+
+
+def with_types(projection: Projection, population: Population, base: Base) -> Projection:
+    """``projection`` with the lines that its weights use."""
+    types = base.lines_of(raw_weight(projection, population))
+    sources = tuple(replace(source, types=types) for source in projection.sources)
+    return replace(projection, sources=sources, base=base.values[list(types)].astype(np.int16))
+
+
+def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec) -> tuple[Ints, Bias]:
+    """Always-on axons in the neurons' own type values (or in types they have left), and the values then in use."""
+    limits = chip.limits
+    top = (1 << (limits.axon_type_bits - 1)) - 1
+    total = (bias.weight.astype(np.int64) << np.array(bias.shifts, np.int64)[:, None]).sum(axis=0)
+    values = np.concatenate([values, np.zeros((limits.axon_types - len(values), values.shape[1]), np.int64)])
+    counts = np.zeros_like(values)
+    for channel in np.flatnonzero(total):
+        amount, column = int(total[channel]), values[:, channel]
+        free = np.flatnonzero(column == 0)
+        if len(free):
+            times = -(-abs(amount) // top)
+            if amount % times == 0:  # else the digits below, or the spare type's largest value
+                column[free[0]] = amount // times
+                counts[free[0], channel] = times
+                continue
+        counts[:, channel] = digits_of(amount, column, population)
+    return values, bias_of(bias, counts, values)
+
+
+def digits_of(amount: int, column: NDArray[np.int64], population: Population) -> NDArray[np.int64]:
+    """How many always-on axons of each type add up to ``amount``: largest values first."""
+    counts = np.zeros(len(column), np.int64)
+    rest = amount
+    for t in np.argsort(-np.abs(column), kind="stable"):
+        if column[t] and (column[t] > 0) == (rest > 0):
+            counts[t] = rest // column[t]
+            rest -= int(counts[t] * column[t])
+    if rest:
+        raise UnsupportedError(
+            f"layer {population.origin!r} ({population.name}): a bias of {amount} is no sum of a neuron's axon types "
+            f"{column[column != 0].tolist()}; train without biases above the threshold, or use T = 1"
+        )
+    return counts
+
+
+def bias_of(bias: Bias, counts: Ints, values: Ints) -> Bias:
+    """``bias`` as one axon a digit: the n-th axon of a type reaches the neurons that need n or more of them."""
+    types = [t for t in range(len(counts)) for _ in range(int(counts[t].max(initial=0)))]
+    rank = [n for t in range(len(counts)) for n in range(int(counts[t].max(initial=0)))]
+    weight = [np.where(counts[t] > n, values[t], 0) for t, n in zip(types, rank, strict=True)]
+    rows = np.array(weight, np.int16).reshape(len(types), counts.shape[1])
+    return replace(bias, weight=rows, shifts=(0,) * len(types), types=tuple(types))
