@@ -4,9 +4,10 @@ the chip file: a pass that its chip does not need returns the network it was giv
 
 from __future__ import annotations
 
+from compiler.legal.attention import AttentionMethods
 from compiler.legal.no_leak import NoLeak
 from compiler.legal.target import Choices, Legalisation
 
-LEGAL: tuple[Legalisation, ...] = (NoLeak(),)
+LEGAL: tuple[Legalisation, ...] = (AttentionMethods(), NoLeak())
 
 __all__ = ["LEGAL", "Choices", "Legalisation"]
