@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -22,7 +21,7 @@ from neurochip.network.projections import Bias, Encoder
 from neurochip.network.reference import projected
 from neurochip.program.image import Program
 from neurochip.sim import bursts
-from neurochip.sim.clock import Clock, TickWork
+from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.kernels import events as ev
 from neurochip.sim.kernels import payloads, traffic
 from neurochip.sim.kernels.events import Events
@@ -64,11 +63,9 @@ def run_program(
     started = time.perf_counter()
     network = program.network
     levels = quantise_input(network.input, x, network.timesteps)
-    schedule = make_schedule(program)
-    clock = Clock.of(program, noc, schedule.populations)
+    schedule, board = prepared(program)
+    clock = Clock.of(board, noc)
     totals = Totals(
-        cores=CoreCounts.zeros(len(program.cores)),
-        links=np.zeros(clock.mesh.n_links, np.int64),
         populations={
             p.name: PopulationCounts(spikes=np.zeros(network.timesteps, np.int64)) for p in network.populations
         },
@@ -94,7 +91,37 @@ def run_program(
         setup_seconds=ready - started,
         wall_seconds=time.perf_counter() - ready,
         noc=clock.statistics(),
+        cores=core_counts(clock, inputs * network.ticks),
+        links=clock.totals.links,
+        **{f.name: getattr(clock.moves, f.name) for f in fields(clock.moves)},
         **{f.name: getattr(totals, f.name) for f in fields(Totals) if f.name != "tick_ns"},
+    )
+
+
+def prepared(program: Program) -> tuple[Schedule, Board]:
+    """What a run needs to know of ``program``; made on its first run and kept with it, as nothing can change it."""
+    known = vars(program)
+    if "prepared" not in known:
+        schedule = make_schedule(program)
+        known["prepared"] = schedule, Board.of(program, schedule.populations)
+    found: tuple[Schedule, Board] = known["prepared"]
+    return found
+
+
+def core_counts(clock: Clock, ticks: int) -> CoreCounts:
+    """The clock's sums over ``ticks`` ticks of one input each."""
+    dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out = clock.totals.counts
+    return CoreCounts(
+        ops_dense=dense,
+        ops_conv=conv,
+        ops_sparse=sparse,
+        processor_ops=processor_ops,
+        neuron_ticks=clock.board.core_times.neurons * ticks,
+        active=active,
+        spikes=spikes,
+        packets_in=packets_in,
+        packets_out=packets_out,
+        busy_ns=clock.totals.busy_ns,
     )
 
 
@@ -138,17 +165,17 @@ class Batch:
         """All ticks of the batch; returns readout membranes (B, O)."""
         plans, network = self.schedule.populations, self.network
         self._count_encoders()
+        self.clock.start(self.size)
         history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
         tick_ns = np.zeros((self.size, network.ticks))
         for self.tick in range(network.ticks):
-            work = self.clock.new_work(self.size)
             self.bundles.clear()
             now = [plan for plan in plans if network.interval > 1 or self._step_of(plan)[1] == 0]
             self._collect(now)
-            for plan, emission in zip(now, self.workers.map(partial(self._advance, work=work), now), strict=True):
+            for plan, emission in zip(now, self.workers.map(self._advance, now), strict=True):
                 if self.observe is not None and emission is not None:
                     history[plan.population.name].append(emission)
-            tick_ns[:, self.tick] = self.clock.finish(work, self.totals)
+            tick_ns[:, self.tick] = self.clock.finish()
         self.totals.tick_ns.append(tick_ns)
         last = network.by_name[network.readout.population]
         membrane = self.buffers[network.populations.index(last)].membrane.astype(np.int64)
@@ -170,32 +197,32 @@ class Batch:
         step, since = divmod(self.tick - plan.population.depth, self.network.interval)
         return step, since if 0 <= step < self.network.timesteps else -1
 
-    def _advance(self, plan: PopulationPlan, work: TickWork) -> Emission | None:
+    def _advance(self, plan: PopulationPlan) -> Emission | None:
         """One population's tick: read, update, send. Populations share nothing but the books, which have a lock.
 
         Between its own ticks a population takes in what arrives early, and a burst sends what is left of it.
         """
         step, since = self._step_of(plan)
         for number, projection in enumerate(plan.incoming):
-            self._deliver(plan, projection, self.buffers[plan.number].currents[number], work)
+            self._deliver(plan, projection, self.buffers[plan.number].currents[number])
         if since == 0:
-            emission = self._step(plan, step, work)
-            self._send(plan, step, emission, work)
+            emission = self._step(plan, step)
+            self._send(plan, step, emission)
             return emission
         if 0 < since < plan.population.duration:
             events, rest = bursts.leaving(self.buffers[plan.number].membrane, since)
-            self._book_active(plan, bursts.by_slice(rest, plan.slice_width), work)
-            self._send(plan, step, Emission(events), work)
+            self._book_active(plan, bursts.by_slice(rest, plan.slice_width))
+            self._send(plan, step, Emission(events))
         return None
 
-    def _step(self, plan: PopulationPlan, step: int, work: TickWork) -> Emission:
+    def _step(self, plan: PopulationPlan, step: int) -> Emission:
         """Update with all that has arrived for the step."""
         population, buffers = plan.population, self.buffers[plan.number]
         if population.neuron.kind == "source":
             frame = self.frames[min(step, len(self.frames) - 1)]
             return Emission(ev.events_of(np.ascontiguousarray(frame.reshape(-1, population.channels))))
         if population.neuron.kind == "product":
-            return self._product(plan, work)
+            return self._product(plan)
         self._prepare_constant(plan, step)
         current = buffers.currents[0]
         for projection, other in zip(plan.incoming[1:], buffers.currents[1:], strict=True):
@@ -217,25 +244,25 @@ class Batch:
                 current, buffers.constant, buffers.membrane, plan.rules, active, plan.slice_width
             )
             emission = Emission(events)
-        self._book_active(plan, active, work)
+        self._book_active(plan, active)
         with self.books:
             self.totals.wraps += wraps
             self.totals.clips += int(clips)
             cores, ops = plan.bias_ops
-            work.ops["dense"][:, cores] += ops
+            self.clock.work.ops[LISTS.index("dense")][:, cores] += ops
             if plan.bias is not None:
                 self.totals.projections[plan.bias.name].ops += int(ops.sum()) * self.size
         return emission
 
-    def _book_active(self, plan: PopulationPlan, active: Counts, work: TickWork) -> None:
+    def _book_active(self, plan: PopulationPlan, active: Counts) -> None:
         """Book neurons with input or charge, (rows, slices)."""
         with self.books:
             self.totals.populations[plan.population.name].active += int(active.sum())
-            traffic.tile_sums(active, plan.tiles, (plan.population.height, plan.population.width), work.active)
+            traffic.tile_sums(
+                active, plan.tiles, (plan.population.height, plan.population.width), self.clock.work.active
+            )
 
-    def _deliver(
-        self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32], work: TickWork
-    ) -> None:
+    def _deliver(self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32]) -> None:
         """Add the spikes that arrive now through one projection."""
         buffers = self.buffers[plan.number]
         if projection.kernel is payloads.add_payload:
@@ -258,7 +285,7 @@ class Batch:
         grid = (plan.population.height, plan.population.width)
         with self.books:
             self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
-            traffic.tile_sums(buffers.ops, projection.tiles, grid, work.ops[projection.lists])
+            traffic.tile_sums(buffers.ops, projection.tiles, grid, self.clock.work.ops[LISTS.index(projection.lists)])
 
     def _arriving(self, bundle: int) -> Events | None:
         """Events that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
@@ -274,7 +301,7 @@ class Batch:
             events = ev.merge(events, other)
         return events
 
-    def _product(self, plan: PopulationPlan, work: TickWork) -> Emission:
+    def _product(self, plan: PopulationPlan) -> Emission:
         """Spiking attention on processors, one head a tile."""
         population, product = plan.population, plan.product
         assert product is not None
@@ -288,29 +315,29 @@ class Batch:
                 totals.ops += done
                 totals.effective += effective
                 totals.coincidences += coincidences
-                work.processor_ops[:, row[5]] += counts[:, 0]
+                self.clock.work.processor_ops[:, row[5]] += counts[:, 0]
         rows = self.size * population.positions
         return Emission(Events(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)), payload)
 
-    def _send(self, plan: PopulationPlan, step: int, emission: Emission, work: TickWork) -> None:
+    def _send(self, plan: PopulationPlan, step: int, emission: Emission) -> None:
         """Count what a population emitted, and put its packets on their routes."""
         population, buffers = plan.population, self.buffers[plan.number]
-        grid = (population.height, population.width)
         buffers.emitted[self.tick] = emission
+        booking = self.clock.board.bookings[plan.number]
+        sums = np.zeros((self.size, population.height + 1, population.width + 1, booking.n_pieces + 1), np.int32)
         if emission.payload is not None:
-            payloads.slice_digits(emission.payload, plan.slice_width, buffers.per_slice)
+            traffic.digit_sums(emission.payload, booking.piece, sums)
         else:
-            ev.slice_spikes(emission.events, plan.slice_width, buffers.per_slice)
+            traffic.spike_sums(emission.events, booking.piece, sums)
+        packets = np.empty((self.size, len(booking.fanout.boxes)), np.int64)
+        traffic.box_spikes(sums, booking.fanout.boxes, packets)
         counts = self.totals.populations[population.name]
-        counts.spikes[step] += buffers.per_slice.sum()
-        packets = np.zeros((self.size, len(plan.routes)), np.int64)
-        if len(plan.routes):
-            traffic.route_packets(buffers.per_slice, emission.events, plan.routes, grid, packets)
+        counts.spikes[step] += sums[:, -1, -1, -1].sum()
         with self.books:
             if population.neuron.kind in ("lif", "burst"):
-                traffic.tile_sums(buffers.per_slice, plan.tiles, grid, work.spikes)
-            if len(plan.routes):
-                self.clock.send(plan, packets, work, counts)
+                traffic.core_spikes(sums, booking.tiles, self.clock.work.spikes)
+            if packets.size:
+                self.clock.send(booking, packets, counts)
 
     def _count_encoders(self) -> None:
         """Count the host's convolutions and the words it writes: registers set for each frame, cleared at the end."""

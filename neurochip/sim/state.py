@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurochip.sim.kernels.events import Events
 from neurochip.sim.schedule import PopulationPlan
-from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts
+from neurochip.sim.trace import LayerCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
 Constant = NDArray[np.int32] | NDArray[np.int64]
@@ -31,14 +31,13 @@ class Emission:
 class Buffers:
     """Arrays of one population that live through a batch; rows = inputs x positions.
 
-    ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops``, ``per_slice`` (rows, n_slices)
-    int64; ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
+    ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops`` (rows, n_slices) int64;
+    ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
     """
 
     membrane: NDArray[np.int32]
     currents: list[NDArray[np.int32]]
     ops: Counts
-    per_slice: Counts
     constant: Constant
     emitted: dict[int, Emission] = field(default_factory=dict)
 
@@ -47,17 +46,9 @@ class Buffers:
 class Totals:
     """Sums over inputs; becomes the Trace."""
 
-    cores: CoreCounts
-    links: Counts
     populations: dict[str, PopulationCounts]
     projections: dict[str, LayerCounts]
     tick_ns: list[NDArray[np.float64]] = field(default_factory=list)
-    packets: int = 0
-    hops_x: int = 0
-    hops_y: int = 0
-    crossings: int = 0
-    local: int = 0
-    overruns: int = 0
     wraps: int = 0
     clips: int = 0
     host_macs: int = 0
@@ -73,7 +64,6 @@ def new_buffers(plan: PopulationPlan, size: int) -> Buffers:
         membrane=np.zeros(state, np.int32),
         currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
         ops=np.zeros((rows, plan.n_slices), np.int64),
-        per_slice=np.zeros((rows, plan.n_slices), np.int64),
         constant=fitted(plan, np.zeros((1, population.channels), np.int64)),
     )
 

@@ -1,0 +1,83 @@
+"""What a population's spikes cause outside it, worked out from the program's tables before any input arrives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurochip.noc.mesh import Mesh
+from neurochip.program.image import Program
+from neurochip.sim.kernels.fanout import Fanout, RouteTable, add_up_routes, channel_cuts
+from neurochip.sim.schedule import PopulationPlan, as_rows
+
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Booking:
+    """How one population's spikes become packets and counts of cores.
+
+    Attributes:
+        piece: (C,) int32; channels of a piece are in the same tiles and ports everywhere. n_pieces: how many there are.
+        tiles: (n, 7) int32, the population's tiles as boxes of ``kernels.fanout.Fanout``.
+        routes: (n, 3) int32, its rows of ``program.routes``.
+    """
+
+    piece: Int32
+    n_pieces: int
+    tiles: Int32
+    fanout: Fanout
+    routes: Int32
+
+
+def make_bookings(
+    program: Program, plans: tuple[PopulationPlan, ...], mesh: Mesh, places: NDArray[np.int64]
+) -> dict[int, Booking]:
+    """Population number -> its booking; ``places`` as ``RouteTable.cores``."""
+    tiles, ports = as_rows(program.tiles), as_rows(program.ports)
+    chip, size = (mesh.columns, mesh.rows), (mesh.height, mesh.width)
+    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size)) for p in plans}
+
+
+def _booking(plan: PopulationPlan, table: RouteTable) -> Booking:
+    channels = plan.population.channels
+    cuts = np.zeros(channels + 1, np.uint8)
+    cuts[:: plan.slice_width] = cuts[channels] = 1
+    channel_cuts(table, cuts)
+    piece = (np.cumsum(cuts) - 1).astype(np.int32)
+    low = plan.tiles[:, 4] * plan.slice_width
+    high = np.minimum(low + plan.slice_width, channels)
+    boxes = np.column_stack([plan.tiles[:, :4], piece[low], piece[high], plan.tiles[:, 5]])
+    within = np.ascontiguousarray(np.searchsorted(np.flatnonzero(cuts), np.arange(channels), "right") - 1, np.int32)
+    return Booking(
+        piece=within,
+        n_pieces=int(piece[channels]),
+        tiles=np.ascontiguousarray(boxes, np.int32),
+        fanout=_fanout(table, piece),
+        routes=plan.routes,
+    )
+
+
+def _fanout(table: RouteTable, piece: Int32) -> Fanout:
+    n = len(table.routes)
+    room = Fanout(
+        boxes=np.empty((n + 1, 7), np.int32),
+        moves=np.empty((n + 1, 6), np.int32),
+        longest=np.empty(n + 1, np.int32),
+        range_start=np.zeros(n + 1, np.int32),
+        ranges=np.empty((n, 2), np.int32),
+        span_start=np.zeros(n + 1, np.int32),
+        spans=np.empty((4 * n, 2), np.int32),
+    )
+    boxes, ranges, spans = add_up_routes(table, piece, room) if n else (0, 0, 0)
+    return Fanout(
+        boxes=room.boxes[:boxes].copy(),
+        moves=room.moves[:boxes].copy(),
+        longest=room.longest[:boxes].copy(),
+        range_start=room.range_start[: boxes + 1].copy(),
+        ranges=room.ranges[:ranges].copy(),
+        span_start=room.span_start[: boxes + 1].copy(),
+        spans=room.spans[:spans].copy(),
+    )

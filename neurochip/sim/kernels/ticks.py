@@ -1,0 +1,140 @@
+"""The end of a tick: counts of every core and link become totals, and the time the slowest of them takes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from neurochip.sim.kernels.traffic import Books
+
+Counts = NDArray[np.int64]
+
+
+class Work(NamedTuple):
+    """What every core did in a tick, per input, int64 (B, n_cores); ``ops`` (3, B, n_cores): dense, conv, sparse."""
+
+    ops: Counts
+    processor_ops: Counts
+    active: Counts
+    spikes: Counts
+    books: Books
+
+
+class CoreTimes(NamedTuple):
+    """``ns`` of a dense, conv and sparse synaptic operation, an idle neuron, what an active one takes more, a spike,
+    a packet in, a packet out, a processor's operation, a processor's packet.
+
+    ``neurons`` (n_cores,) int64; ``processor`` (n_cores,) uint8; ``router`` (n_cores,) int64: y * width + x.
+    """
+
+    ns: NDArray[np.float64]
+    neurons: Counts
+    processor: NDArray[np.uint8]
+    router: Counts
+
+
+class CoreTotals(NamedTuple):
+    """Sums over ticks and inputs.
+
+    ``counts`` (8, n_cores) int64: ops dense, conv, sparse, of processors, active, spikes, packets in, packets out;
+    ``busy_ns`` (n_cores,) float64; ``links`` (n_links,) int64.
+    """
+
+    counts: Counts
+    busy_ns: NDArray[np.float64]
+    links: Counts
+
+
+@njit(cache=True, nogil=True)
+def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArray[np.float64], ends: Counts) -> None:
+    """Add cores up; ``busiest`` (B,): longest time of a core, ns; ``ends`` (B, 2): most packets out of and into a core.
+
+    Clears ``work`` but for ``books.spans``, where it enters the ends of the intervals of links along columns.
+    """
+    ns = times.ns
+    n_inputs, n_cores = work.active.shape
+    plane = work.books.spans.shape[1] // 4
+    busy = np.zeros(n_cores)
+    for item in range(n_inputs):
+        ops, processor_ops, active, spikes = (
+            work.ops[:, item],
+            work.processor_ops[item],
+            work.active[item],
+            work.spikes[item],
+        )
+        sent, arrived, spans = work.books.sent[item], work.books.received[item], work.books.spans[item]
+        most, most_in, most_out = 0.0, np.int64(0), np.int64(0)
+        level = south = north = np.int64(0)
+        for c in range(n_cores):
+            level, south = level + arrived[c], south + arrived[n_cores + 1 + c]
+            north += arrived[2 * n_cores + 2 + c]
+            received = level + south + north
+            if south:
+                spans[2 * plane + times.router[c]] -= south
+            if north:
+                spans[3 * plane + times.router[c]] += north
+            dense, conv, sparse, out = ops[0, c], ops[1, c], ops[2, c], sent[c]
+            took = (
+                dense * ns[0]
+                + conv * ns[1]
+                + sparse * ns[2]
+                + times.neurons[c] * ns[3]
+                + active[c] * ns[4]
+                + spikes[c] * ns[5]
+                + received * ns[6]
+                + out * ns[7]
+            )
+            if times.processor[c]:
+                took = processor_ops[c] * ns[8] + (received + out) * ns[9]
+            busy[c] += took
+            most, most_in, most_out = max(most, took), max(most_in, received), max(most_out, out)
+            totals.counts[0, c] += dense
+            totals.counts[1, c] += conv
+            totals.counts[2, c] += sparse
+            totals.counts[3, c] += processor_ops[c]
+            totals.counts[4, c] += active[c]
+            totals.counts[5, c] += spikes[c]
+            totals.counts[6, c] += received
+            totals.counts[7, c] += out
+        busiest[item], ends[item, 0], ends[item, 1] = most, most_out, most_in
+        ops[:] = 0
+        processor_ops[:] = 0
+        active[:] = 0
+        spikes[:] = 0
+        sent[:] = 0
+        arrived[:] = 0
+    totals.busy_ns[:] += busy
+
+
+@njit(cache=True, nogil=True)
+def close_links(spans: Counts, mesh: tuple[int, int], kinds: NDArray[np.uint8], links: Counts, most: Counts) -> None:
+    """Add the loads of all links to ``links``; ``most`` (B, kinds): largest load of each kind of link.
+
+    ``spans`` (B, 4 * height * width) as in ``Books``, cleared; ``kinds`` (n_links,): links of a kind take equal times.
+    """
+    height, width = mesh
+    for item in range(len(spans)):
+        starts = spans[item].reshape((4, height, width))
+        most[item] = 0
+        link = 0
+        for direction in range(2):
+            for y in range(height):
+                load = np.int64(0)
+                for x in range(width - 1):
+                    load += starts[direction, y, x]
+                    links[link] += load
+                    most[item, kinds[link]] = max(most[item, kinds[link]], load)
+                    link += 1
+        for direction in range(2, 4):
+            for y in range(height - 1):
+                for x in range(width):
+                    if y:
+                        starts[direction, y, x] += starts[direction, y - 1, x]
+                    load = starts[direction, y, x]
+                    links[link] += load
+                    most[item, kinds[link]] = max(most[item, kinds[link]], load)
+                    link += 1
+        starts[:] = 0
