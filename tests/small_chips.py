@@ -17,6 +17,7 @@ def small_chip(
     columns: int = 3,
     rows: int = 2,
     arithmetic: Arithmetic | None = None,
+    max_delay: int | None = None,
 ) -> ChipSpec:
     """Loihi's rules and costs with these limits and this mesh, two cores a router."""
     data = json.loads(load_chip("loihi").to_json())
@@ -28,6 +29,8 @@ def small_chip(
     data["mesh"]["rows"]["value"] = rows
     data["mesh"]["cores_per_router"]["value"] = 2
     data["embedded_processors"]["routers"]["value"] = [[0, 0], [0, 1], [1, 0]]
+    if max_delay is not None:
+        data["delays"]["max"]["value"] = max_delay
     if arithmetic is not None:
         data["neuron"]["arithmetic"] = arithmetic.model_dump()
     return ChipSpec.model_validate(data)

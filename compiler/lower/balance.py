@@ -2,109 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
-import networkx as nx
+import numpy as np
 
+from compiler.lower.depths import schedule
 from neurochip.errors import UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Network, Neuron, Population
-from neurochip.network.projections import Encoder, Pool, Projection, Source
+from neurochip.network.projections import Pool, Projection, Source
 
 
 def balance(network: Network, max_delay: int) -> Network:
     """Set depths and delays so that step t of every population meets step t of its sources.
 
-    A delay longer than ``max_delay`` goes through relay populations, shared by all readers of a source.
-    Raises ``UnsupportedError`` for recurrent networks, whose loops need delays of their own.
+    A spike may arrive up to ``interval - 1`` ticks before the tick in which its target needs it. Where even so the
+    longest delay does not reach, relay populations repeat the spikes, shared by all readers of a source. Loops of
+    edges that read earlier steps may lengthen the interval. Raises ``UnsupportedError`` for a loop within one step.
     """
-    depth = depths(network)
-    relays: dict[tuple[str, int], Population] = {}
-    projections = [_delayed(network, p, depth, max_delay, relays) for p in network.projections]
-    populations = [replace(p, depth=depth[p.name]) for p in network.populations] + list(relays.values())
-    links = [_relay_link(network, source, hop, relays, depth, max_delay) for source, hop in relays]
-    order = sorted(range(len(populations)), key=lambda i: (populations[i].depth, i))
-    return replace(network, populations=tuple(populations[i] for i in order), projections=(*projections, *links))
-
-
-def depths(network: Network) -> dict[str, int]:
-    """Longest path, in ticks, from the input to each population."""
-    edges = nx.DiGraph()
-    edges.add_nodes_from(p.name for p in network.populations)
-    edges.add_edges_from((s.population, p.target) for p in network.projections for s in p.sources)
-    if not nx.is_directed_acyclic_graph(edges):
-        loop = " -> ".join(a for a, _ in nx.find_cycle(edges))
-        raise UnsupportedError(f"recurrent connection {loop}: loops are not lowered yet; unroll the model over time")
-    depth: dict[str, int] = {}
-    for name in nx.topological_sort(edges):
-        depth[name] = max((depth[before] + 1 for before in edges.predecessors(name)), default=0)
-    return depth
-
-
-def _delayed(
-    network: Network,
-    projection: Projection,
-    depth: dict[str, int],
-    longest: int,
-    relays: dict[tuple[str, int], Population],
-) -> Projection:
-    if isinstance(projection, Encoder) or not projection.sources:
-        return projection
-    sources = tuple(
-        _tap(network, source.population, depth[projection.target], depth, longest, relays)
-        for source in projection.sources
+    interval, depth = schedule(network)
+    populations = tuple(replace(p, depth=depth[p.name]) for p in network.populations)
+    timed = replace(network, populations=populations, interval=interval)
+    delays = _Delays(timed, max_delay)
+    projections = [delays.set(p) for p in network.projections]
+    everyone = [*populations, *delays.relays.values()]
+    order = sorted(range(len(everyone)), key=lambda i: (everyone[i].depth, i))
+    return replace(
+        timed, populations=tuple(everyone[i] for i in order), projections=(*projections, *delays.links.values())
     )
-    return replace(projection, sources=sources)
 
 
-def _tap(
-    network: Network,
-    name: str,
-    arrival: int,
-    depth: dict[str, int],
-    longest: int,
-    relays: dict[tuple[str, int], Population],
-) -> Source:
-    """Where to read ``name`` so that it arrives at depth ``arrival``: itself, or the last relay before."""
-    span = arrival - depth[name]
-    hops = ceil(span / longest) - 1
-    population = network.by_name[name]
-    for hop in range(1, hops + 1):
+@dataclass(slots=True)
+class _Delays:
+    """The delays of a network whose depths are set; collects relays and their synapses by (source, ticks after it)."""
+
+    network: Network
+    longest: int
+    relays: dict[tuple[str, int], Population] = field(default_factory=dict)
+    links: dict[tuple[str, int], Projection] = field(default_factory=dict)
+
+    def set(self, projection: Projection) -> Projection:
+        """``projection`` with every source's delay, or reading the last relay before it."""
+        if not projection.sources:
+            return projection
+        target = self.network.by_name[projection.target]
+        return replace(projection, sources=tuple(self._tap(source, target) for source in projection.sources))
+
+    def _tap(self, source: Source, target: Population) -> Source:
+        population, span = self.network.by_name[source.population], self.network.span(source, target.name)
+        latest = span - population.duration + 1
+        early = 0 if target.neuron.kind == "burst" else self.network.interval - population.duration
+        if latest - early <= self.longest:
+            return replace(source, delay=min(latest, self.longest))
+        self._refuse_payload(population, span)
+        step = self.longest + self.network.interval - 1
+        last = self.longest + (0 if target.neuron.kind == "burst" else self.network.interval - 1)
+        hops = ceil((span - last) / step)
+        offsets = [min(hop * step, span - 1) for hop in range(1, hops + 1)]
+        before = population.name
+        for hop, offset in enumerate(offsets, start=1):
+            name = relay_name(population.name, hop) if offset == hop * step else f"{population.name}.wait{offset}"
+            self._relay(population, name, offset, before)
+            before = name
+        return replace(source, population=before, delay=min(span - offsets[-1], self.longest))
+
+    def _relay(self, population: Population, name: str, offset: int, before: str) -> None:
+        if (population.name, offset) in self.relays:
+            return
+        rules, depth = self.network.arithmetic, population.depth + offset
+        read = population if before == population.name else next(p for p in self.relays.values() if p.name == before)
+        relay = replace(population, name=name, neuron=relay_neuron(rules), depth=depth, copies=1)
+        self.relays[population.name, offset] = relay
+        source = Source(before, min(depth - read.depth, self.longest))
+        self.links[population.name, offset] = repeat(source, relay, self.network)
+
+    def _refuse_payload(self, population: Population, span: int) -> None:
         if population.high > 1:
             raise UnsupportedError(
-                f"{name!r} sends payloads {span} ticks ahead, the chip's longest delay is {longest} "
+                f"{population.name!r} sends payloads {span} ticks ahead, the chip's longest delay is {self.longest} "
                 "and relays carry single spikes"
             )
-        relays.setdefault(
-            (name, hop),
-            replace(
-                population,
-                name=relay_name(name, hop),
-                neuron=relay_neuron(network.arithmetic),
-                depth=depth[name] + hop * longest,
-                origin=population.origin,
-            ),
-        )
-    if hops == 0:
-        return Source(name, span)
-    return Source(relay_name(name, hops), span - hops * longest)
 
 
-def _relay_link(
-    network: Network,
-    name: str,
-    hop: int,
-    relays: dict[tuple[str, int], Population],
-    depth: dict[str, int],
-    longest: int,
-) -> Projection:
-    before = name if hop == 1 else relay_name(name, hop - 1)
-    target = relays[name, hop]
-    return Pool(
-        name=f"{target.name}.synapses", sources=(Source(before, longest),), target=target.name, origin=target.origin,
-        shift=network.arithmetic.threshold_shift,
-    )  # fmt: skip
+def repeat(source: Source, relay: Population, network: Network) -> Pool:
+    """Synapses from ``source`` one to one to neurons of ``relay``; of axon type 0 where the network's have types."""
+    shift = network.arithmetic.threshold_shift
+    link = Pool(name=f"{relay.name}.synapses", sources=(source,), target=relay.name, origin=relay.origin, shift=shift)
+    if relay.home == "host" or not any(s.types for p in network.projections for s in p.sources):
+        return link
+    base = np.full((1, relay.channels), 1 << shift, np.int16)
+    return replace(link, sources=(replace(source, types=(0,)),), base=base)
 
 
 def relay_neuron(rules: Arithmetic) -> Neuron:

@@ -43,9 +43,9 @@ def test_relays_keep_every_spike_whatever_the_longest_delay(seed: int, longest: 
     assert np.array_equal(before.readout, after.readout)
 
 
-def test_recurrent_network_is_refused_and_the_loop_named() -> None:
+def test_a_loop_within_one_step_is_refused_and_named() -> None:
     network = unbalanced(random_network(0)[0])
     loop = next(p for p in network.projections if p.sources)
     back = replace(loop, name="back", sources=(Source(loop.target),), target=loop.sources[0].population)
-    with pytest.raises(UnsupportedError, match=r"recurrent connection .*: loops are not lowered yet"):
+    with pytest.raises(UnsupportedError, match=r"recurrent connection .*: a step would need its own result"):
         balance(replace(network, projections=(*network.projections, back)), 7)
