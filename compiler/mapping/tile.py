@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.axes import read_sizes, times_read
 from compiler.mapping.demand import Ints, Window, input_axons, source_channels, source_of, synapse_words, windows
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Projection
+from neurochip.network.projections import Einsum, Projection
 from neurochip.program.image import uses_axons
 
 TILE_PRICE = 0.01
@@ -24,6 +25,9 @@ TILE_PRICE = 0.01
 
 ROUTE_PRICE = 2e-4
 """Cores that one more route is worth: a port fed by many slivers of its source costs table rows."""
+
+MOST_ROUNDS = 6
+"""Rounds of tiling in which the populations of a loop settle."""
 
 RESOURCES = ("neurons", "input_axons", "output_axons", "synapse_words")
 
@@ -36,12 +40,14 @@ class Tiling:
         shape: (th, tw, tc); counts: number of tiles along each axis.
         demand: resource -> units taken by the largest tile; a bound, as sharing of axons on a core only lowers it.
         copies: how often a core holds each neuron, so that it reaches all its destinations.
+        score: price of the shape in cores, with what it asks of its sources.
     """
 
     population: Population
     shape: tuple[int, int, int]
     demand: dict[str, int]
     copies: int = 1
+    score: float = 0.0
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -71,20 +77,49 @@ def tile_network(network: Network, chip: ChipSpec, bits: int) -> dict[str, Tilin
 
     Raises ``CapacityError`` when not even a single neuron of a population fits a core.
     """
+    readers = readers_of(network)
+    tilings = tile_once(network, readers, {}, chip, bits)
+    if not any(s.steps_back for p in network.projections for s in p.sources):
+        return tilings
+    for _ in range(MOST_ROUNDS):
+        before, tilings = tilings, tile_once(network, readers, tilings, chip, bits)
+        if all(tilings[name].shape == tiling.shape for name, tiling in before.items()):
+            break
+    return tilings
+
+
+def tile_once(
+    network: Network, readers: dict[str, list[Projection]], before: dict[str, Tiling], chip: ChipSpec, bits: int
+) -> dict[str, Tiling]:
+    """A tiling of every population, readers first; a reader in a loop is as it was ``before``, unknown at first."""
+    tilings = dict(before)
+    for population in sorted(network.populations, key=lambda p: -p.depth):
+        found = fixed_tiling(network, population)
+        if found is None:
+            known = [p for p in readers[population.name] if p.target in tilings]
+            copies = copies_needed(network, population, known, tilings, chip)
+            found = search(network, population, known, tilings, chip, bits, copies)
+        tilings[population.name] = found
+    return tilings
+
+
+def readers_of(network: Network) -> dict[str, list[Projection]]:
+    """Projections that read each population."""
     readers: dict[str, list[Projection]] = {p.name: [] for p in network.populations}
     for projection in network.projections:
-        for source in dict.fromkeys(projection.sources):
-            readers[source.population].append(projection)
-    tilings: dict[str, Tiling] = {}
-    for population in sorted(network.populations, key=lambda p: -p.depth):
-        if population.neuron.kind == "product":
-            tilings[population.name] = head_tiling(network, population)
-        elif population.neuron.kind == "source" or population.home == "host":
-            whole = (population.height, population.width, population.channels)
-            tilings[population.name] = Tiling(population=population, shape=whole, demand={})
-        else:
-            tilings[population.name] = search(network, population, readers[population.name], tilings, chip, bits)
-    return tilings
+        for name in dict.fromkeys(source.population for source in projection.sources):
+            readers[name].append(projection)
+    return readers
+
+
+def fixed_tiling(network: Network, population: Population) -> Tiling | None:
+    """The tiling of a population that is not on neuro-cores."""
+    if population.neuron.kind == "product":
+        return head_tiling(network, population)
+    if population.neuron.kind == "source" or population.home == "host":
+        whole = (population.height, population.width, population.channels)
+        return Tiling(population=population, shape=whole, demand={})
+    return None
 
 
 def head_tiling(network: Network, population: Population) -> Tiling:
@@ -103,10 +138,10 @@ def search(
     tilings: dict[str, Tiling],
     chip: ChipSpec,
     bits: int,
+    copies: int = 1,
 ) -> Tiling:
-    """The best tile shape of one population."""
+    """The best tile shape of one population of which a core holds every neuron ``copies`` times."""
     th, tw, tc = candidates(population)
-    copies = copies_needed(network, population, readers, tilings, chip)
     demand = demands(network, population, readers, tilings, chip, bits, (th, tw, tc))
     demand["neurons"] = demand["neurons"] * copies
     limits = {name: getattr(chip.limits, name) for name in RESOURCES}
@@ -126,6 +161,7 @@ def search(
         shape=(int(th[best]), int(tw[best]), int(tc[best])),
         demand={name: int(demand[name][best]) for name in RESOURCES},
         copies=copies,
+        score=float(score[best]),
     )
 
 
@@ -188,6 +224,8 @@ def demands(
 
 def coverage(network: Network, projection: Projection, source: Population, target: Tiling) -> tuple[Ints, Ints, Ints]:
     """How many target tiles read each row, each column and each channel of ``source``."""
+    if isinstance(projection, Einsum):
+        return times_read(projection, target.boxes())
     rows, columns = windows(projection, source, target.population)
     th, tw, tc = target.shape
     y0, y1 = blocks(target.population.height, th)
@@ -237,10 +275,7 @@ def route_count(
     total = np.zeros(len(th))
     for projection in readers:
         reader = tilings[projection.target]
-        rows, columns = windows(projection, population, reader.population)
-        end = np.array([reader.shape[2]], np.int64)
-        low, high = source_channels(projection, population, reader.population, np.zeros_like(end), end)
-        spans = (rows.span(np.array([reader.shape[0]])), columns.span(np.array([reader.shape[1]])), high - low)
+        spans = read_span(projection, population, reader)
         sizes = (population.height, population.width, population.channels)
         met = [
             np.minimum((span + tile - 1) / tile, np.ceil(size / tile))
@@ -248,6 +283,16 @@ def route_count(
         ]
         total += reader.n_tiles * met[0] * met[1] * met[2]
     return total
+
+
+def read_span(projection: Projection, source: Population, reader: Tiling) -> tuple[Ints, Ints, Ints]:
+    """Rows, columns and channels of ``source`` that the first tile of ``reader`` listens to, (1,) each."""
+    th, tw, tc = (np.array([length], np.int64) for length in reader.shape)
+    if isinstance(projection, Einsum):
+        return read_sizes(projection, (th, tw, tc))
+    rows, columns = windows(projection, source, reader.population)
+    low, high = source_channels(projection, source, reader.population, np.zeros_like(tc), tc)
+    return rows.span(th), columns.span(tw), high - low
 
 
 def source_traffic(network: Network, population: Population, shape: tuple[Ints, Ints, Ints]) -> NDArray[np.float64]:
@@ -258,9 +303,13 @@ def source_traffic(network: Network, population: Population, shape: tuple[Ints, 
         source = source_of(network, projection)
         if source is None or not uses_axons(projection):
             continue
+        if isinstance(projection, Einsum):
+            boxes = -(-population.height // th) * -(-population.width // tw) * -(-population.channels // tc)
+            total += boxes * np.prod(read_sizes(projection, shape), axis=0)
+            continue
         rows, columns = windows(projection, source, population)
         read = read_total(rows, th, population.height) * read_total(columns, tw, population.width)
-        total += len(projection.sources) * read * channel_total(projection, source, population, tc)
+        total += sum(s.lines for s in projection.sources) * read * channel_total(projection, source, population, tc)
     return total
 
 
