@@ -22,12 +22,12 @@ from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Sum
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.lower.masks import lower_mask
-from compiler.lower.readout import lower_readout
+from compiler.lower.readout import lower_readout, lower_readouts
 from compiler.lower.state import Lowering
 from compiler.lower.sums import lower_sum, summed_current
 from compiler.lower.synapses import channel_order, lower_conv, lower_linear, lower_pool, synapses_of
 from compiler.lower.units import Demand, bias_digits, neuron_registers
-from compiler.lower.values import PENDING, Current, Levels, Spikes, Sums, Value, value_grid
+from compiler.lower.values import PENDING, Current, Levels, Logits, Spikes, Sums, Value, value_grid
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import InputSpec, Network, Neuron
@@ -85,17 +85,17 @@ def lower_attention(state: Lowering, node: Node) -> Value:
     op = node.op
     assert isinstance(op, Attention)
     parts = [state.values[name] for name in node.inputs]
-    sources = []
+    first, sources = parts[0], []
     for name, part in zip(node.inputs, parts, strict=True):
         if not isinstance(part, Spikes) or len(part.sources) != 1 or state.populations[part.sources[0]].high != 1:
             raise UnsupportedError(
                 f"attention {node.name!r}: operand {name!r} must be the spikes of one binary neuron layer"
             )
-        if part.grid != parts[0].grid or not np.array_equal(part.index, parts[0].index):
+        assert isinstance(first, Spikes)
+        if part.grid != first.grid or not np.array_equal(part.index, first.index):
             raise UnsupportedError(f"attention {node.name!r}: q, k and v differ in layout")
         channel_order(node, part, identity=True)
         sources.append(Source(part.sources[0]))
-    first = parts[0]
     assert isinstance(first, Spikes)
     name = state.add_population(node.name, first.grid, Neuron(kind="product"), node.name, high=state.interval(node)[1])
     state.projections.append(
@@ -107,17 +107,22 @@ def lower_attention(state: Lowering, node: Node) -> Value:
 def lower_add(state: Lowering, node: Node) -> Value:
     """Currents of several layers add up in one population; spikes add up on shared axons."""
     parts = [state.values[name] for name in node.inputs]
+    if all(isinstance(part, Logits) for part in parts):
+        lower_readouts(state, node, state.graph.producers(node))
+        return Logits()
     if all(isinstance(part, Spikes) for part in parts):
         return state.spikes(node)
     first = parts[0]
-    if not all(isinstance(p, Current) and p.grid == first.grid and np.array_equal(p.index, first.index) for p in parts):
+    if not isinstance(first, Current) or not all(
+        isinstance(p, Current) and p.grid == first.grid and np.array_equal(p.index, first.index) for p in parts
+    ):
         raise UnsupportedError(
             f"node {node.name!r}: adds values that are not currents of one layout; put neurons before it"
         )
     currents = [p for p in parts if isinstance(p, Current)]
     biases = [c.bias for c in currents if c.bias is not None]
     return Current(
-        tuple(p for c in currents for p in c.projections), first.grid, first.index,
+        tuple(p for c in currents for p in c.projections), currents[0].grid, currents[0].index,
         sum(biases[1:], biases[0]) if biases else None, *state.interval(node),
         encoded=any(c.encoded for c in currents),
     )  # fmt: skip
@@ -126,6 +131,7 @@ def lower_add(state: Lowering, node: Node) -> Value:
 def lower_layout(state: Lowering, node: Node) -> Value:
     """Reshape or transpose: no hardware, only another order of the same neurons."""
     op, value = node.op, state.values[node.inputs[0]]
+    assert not isinstance(value, Logits)
     summed = value.index.shape[-1:] if isinstance(value, Sums) else ()
     if isinstance(op, Reshape):
         return replace(value, index=value.index.reshape(*op.shape, *summed))
@@ -157,7 +163,7 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
         value = Current((link,), value.grid, value.index, None, low, high)
     if isinstance(value, Sums):
         value = summed_current(state, node, value)
-    if isinstance(value, Levels):
+    if not isinstance(value, Current):
         raise UnsupportedError(
             f"neuron {node.name!r}: reads the analog input directly; put a conv or linear layer before it"
         )

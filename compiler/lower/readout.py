@@ -1,6 +1,8 @@
-"""Readout -> non-firing integrators whose membranes the host sums and scales."""
+"""Readouts -> non-firing integrators whose membranes the host sums and scales."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,60 +11,82 @@ from compiler.ir.graph import Node
 from compiler.ir.ops.readout import Readout
 from compiler.lower.state import Lowering
 from compiler.lower.synapses import synapses_of
-from compiler.lower.values import Grid, Spikes, Value
+from compiler.lower.values import PENDING, Grid, Logits, Value
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Neuron, ReadoutSpec
-from neurochip.network.projections import Conv, Gather
+from neurochip.network.projections import Conv, Gather, Projection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One weight matrix into the readout, and the most that one step adds to a membrane, whichever way.
+
+    ``grid``: positions that may be split over several integrators; None if each position has weights of its own.
+    """
+
+    projection: Projection
+    bound: int
+    grid: Grid | None
 
 
 def lower_readout(state: Lowering, node: Node) -> Value:
     """Non-firing integrators; the grid is split into blocks until no membrane can clip."""
+    if node.name in state.graph.outputs:
+        lower_readouts(state, node, (node,))
+    return Logits()
+
+
+def lower_readouts(state: Lowering, output: Node, nodes: tuple[Node, ...]) -> None:
+    """One population for the result ``output``, the sum of the readouts ``nodes``, which have one unit."""
+    ops = [node.op for node in nodes if isinstance(node.op, Readout)]
+    parts = [_part(state, node) for node in nodes]
+    top = ((1 << (state.rules.membrane_bits - 1)) - 1) >> state.weights.shift_low
+    blocks = _blocks(output.name, parts, state.graph.timesteps, top)
+    outputs = len(ops[0].weight)
+    target = state.add_population(output.name, Grid(*blocks, outputs), Neuron(kind="readout"), output.name)
+    state.connect(target, (part.projection for part in parts), state.weights.shift_low)
+    bias = np.sum([np.zeros(outputs), *(op.bias for op in ops if op.bias is not None)], axis=0)
+    state.readout = ReadoutSpec(
+        population=target,
+        scale=ops[0].scale / (1 << state.weights.shift_low),
+        divisor=ops[0].divisor,
+        bias=tuple(bias.tolist()),
+    )
+
+
+def _part(state: Lowering, node: Node) -> Part:
     op, spikes = node.op, state.spikes(node)
     assert isinstance(op, Readout)
     grid = spikes.grid
-    outputs = len(op.weight)
     flat = np.moveaxis(spikes.index, op.positions, range(len(op.positions))).reshape(-1, op.weight.shape[1])
-    weight: NDArray[np.int8]
-    per_position = len(flat) == grid.positions
-    if per_position:
-        order = flat[0] % grid.channels
-        if not np.array_equal(flat, flat[:, :1] // grid.channels * grid.channels + order):
-            raise UnsupportedError(f"readout {node.name!r}: its positions are not those of the neurons before it")
-        weight = np.empty_like(op.weight.T)
-        weight[order] = op.weight.T
-    else:
-        weight = np.empty_like(op.weight.T)
+    name, sources, weight = synapses_of(node), spikes.shared(), np.empty_like(op.weight.T)
+    high = sum(state.populations[source].high for source in spikes.sources)
+    step = high * int(max(np.maximum(op.weight, 0).sum(1).max(), -np.minimum(op.weight, 0).sum(1).min()))
+    if len(flat) != grid.positions:
         weight[flat.reshape(-1)] = op.weight.T
-    high = sum(state.populations[name].high for name in spikes.sources)
-    step = int(max(np.maximum(op.weight, 0).sum(1).max(), -np.minimum(op.weight, 0).sum(1).min()))
-    shift = state.weights.shift_low
-    top = ((1 << (state.rules.membrane_bits - 1)) - 1) >> shift
-    blocks = split_blocks(grid, step * high * state.graph.timesteps, top, node.name) if per_position else (1, 1)
-    target = state.add_population(node.name, Grid(*blocks, outputs), Neuron(kind="readout"), node.name)
-    name, sources = synapses_of(node), spikes.shared()
-    if per_position:
-        weight = np.ascontiguousarray(weight)
-        state.projections.append(
-            Gather(name=name, sources=sources, target=target, origin=node.name, shift=shift, weight=weight)
-        )
-    else:
-        kernel = weight.reshape(grid.height, grid.width, grid.channels, outputs)
-        state.projections.append(
-            Conv(name=name, sources=sources, target=target, origin=node.name, shift=shift, weight=kernel)
-        )
-    bias = tuple(float(b) for b in op.bias) if op.bias is not None else (0.0,) * outputs
-    state.readout = ReadoutSpec(population=target, scale=op.scale / (1 << shift), divisor=op.divisor, bias=bias)
-    return Spikes((target,), Grid(*blocks, outputs), np.arange(outputs))
+        kernel: NDArray[np.int8] = weight.reshape(grid.height, grid.width, grid.channels, len(op.weight))
+        return Part(Conv(name=name, sources=sources, target=PENDING, origin=node.name, weight=kernel), step, None)
+    order = flat[0] % grid.channels
+    if not np.array_equal(flat, flat[:, :1] // grid.channels * grid.channels + order):
+        raise UnsupportedError(f"readout {node.name!r}: its positions are not those of the neurons before it")
+    weight[order] = op.weight.T
+    weight = np.ascontiguousarray(weight)
+    gather = Gather(name=name, sources=sources, target=PENDING, origin=node.name, weight=weight)
+    return Part(gather, step * grid.positions, grid)
 
 
-def split_blocks(grid: Grid, bound: int, top: int, name: str) -> tuple[int, int]:
-    """Fewest equal blocks (rows, columns) such that ``bound`` per position times a block's positions fits ``top``."""
-    rows = [n for n in range(1, grid.height + 1) if grid.height % n == 0]
-    columns = [n for n in range(1, grid.width + 1) if grid.width % n == 0]
-    fitting = [(r * c, r, c) for r in rows for c in columns if bound * (grid.positions // (r * c)) <= top]
+def _blocks(name: str, parts: list[Part], timesteps: int, top: int) -> tuple[int, int]:
+    """Fewest equal blocks (rows, columns) such that what all parts can add in all steps to one of them fits ``top``."""
+    grids = {part.grid for part in parts}
+    total = sum(part.bound for part in parts) * timesteps
+    grid = next(iter(grids)) if len(grids) == 1 else None
+    rows = [n for n in range(1, grid.height + 1) if grid.height % n == 0] if grid else [1]
+    columns = [n for n in range(1, grid.width + 1) if grid.width % n == 0] if grid else [1]
+    fitting = [(r * c, r, c) for r in rows for c in columns if total // (r * c) <= top]
     if not fitting:
         raise UnsupportedError(
-            f"readout {name!r}: one position can add {bound} to a membrane that holds {top}; use fewer --weight-bits"
+            f"readout {name!r}: {total // (rows[-1] * columns[-1])} can add up in a membrane that holds {top}; "
+            "use fewer --weight-bits"
         )
     _, r, c = min(fitting)
     return r, c

@@ -89,7 +89,12 @@ class Sums:
     index: Index
 
 
-Value = Spikes | Current | Levels | Sums
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """The model's result, or an addend of it; no op but their sum reads it."""
+
+
+Value = Spikes | Current | Levels | Sums | Logits
 
 
 def image_index(grid: Grid) -> Index:

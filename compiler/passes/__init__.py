@@ -8,6 +8,7 @@ from compiler.passes.fuse_attention import FuseAttention
 from compiler.passes.lower_pooling import LowerPooling
 from compiler.passes.lower_readout import LowerReadout
 from compiler.passes.lower_residuals import LowerResiduals
+from compiler.passes.merge_linear import MergeLinear
 from compiler.passes.quantise import Quantise
 from compiler.passes.target import Pass, Target
 
@@ -16,6 +17,7 @@ PASSES: tuple[Pass, ...] = (
     FuseAttention(),
     FoldScales(),
     LowerResiduals(),
+    MergeLinear(),
     LowerPooling(),
     LowerReadout(),
     Quantise(),

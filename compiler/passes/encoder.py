@@ -52,25 +52,11 @@ def input_levels(node: Node, op: Input, bits: int) -> QuantiseInput:
     return QuantiseInput(scale=scale, low=round(op.low / scale), high=round(op.high / scale))
 
 
-def encoded(graph: Graph, layer: Node, threshold: float, limit: int, target: Target) -> tuple[Graph, float]:
-    """Integers in ``layer``, which reads a QuantiseInput, and a Requantise behind it; returns the neurons' unit, too.
-
-    The unit is the finest in which the current provably fits the bias register and the threshold is whole.
+def finest_unit(graph: Graph, layer: Node, threshold: float, target: Target) -> int:
+    """The largest whole number that ``threshold`` may become, so that the current of ``layer``, which reads a
+    QuantiseInput, provably fits the bias register in the unit that follows.
     """
-    op, levels = layer.op, graph.producer(layer)
-    while not isinstance(levels.op, QuantiseInput):
-        levels = graph.producer(levels)
-    assert isinstance(op, Conv2d | Linear)
-    top = 2 ** (target.encoder_weight_bits - 1) - 1
-    unit = choose_unit([Synapses(weight=op.weight)], -top, top)
-    step = unit * levels.op.scale
-    try:
-        bias = integer_bias(op.bias, step)
-    except OverflowError as error:
-        raise UnsupportedError(
-            f"{called(layer)}: a bias of {error} in units of {step:.3g}; rescale the layer or its input"
-        ) from None
-    op = replace(op, weight=integer_weights(op.weight, unit, -top, top), bias=bias)
+    op, step = _integers(graph, layer, target)
     sums = op.infer(graph.type_of(layer.inputs[0]))
     largest = max(-sums.low, sums.high)
     register = 2 ** (target.arithmetic.bias_bits - 1) - 1 if target.arithmetic.bias_bits > 1 else 0
@@ -80,16 +66,38 @@ def encoded(graph: Graph, layer: Node, threshold: float, limit: int, target: Tar
             "encode the input as spikes, or choose another chip"
         )
     finest = max(largest * step / register, step / 2 ** (MULTIPLIER.bit_length() - 3))
-    theta = min(floor(threshold / finest), limit)
-    if theta < 1:
+    if threshold < finest:
         raise UnsupportedError(
             f"{called(layer)}: its current can reach {largest * step:.4g}, more than {register} times the threshold "
             f"{threshold:.4g} behind it, so that the bias register cannot hold both; narrow the input's range"
         )
-    requantise = Requantise(**_fixed_point(step * theta / threshold))
+    return int(threshold / finest)
+
+
+def encoded(graph: Graph, layer: Node, unit: float, target: Target) -> Graph:
+    """Integers in ``layer``, which reads a QuantiseInput, and behind it a Requantise to the neurons' ``unit``."""
+    op, step = _integers(graph, layer, target)
+    requantise = Requantise(**_fixed_point(step / unit))
     behind = Node(graph.fresh_name(f"{layer.name}.requantise"), requantise, (layer.name,))
-    graph = spliced(graph, layer.name, [with_op(layer, op), behind], (), {layer.name: behind.name})
-    return graph, threshold / theta
+    return spliced(graph, layer.name, [with_op(layer, op), behind], (), {layer.name: behind.name})
+
+
+def _integers(graph: Graph, layer: Node, target: Target) -> tuple[Conv2d | Linear, float]:
+    """The first layer in whole numbers, and what one of them is worth."""
+    op, levels = layer.op, graph.producer(layer)
+    while not isinstance(levels.op, QuantiseInput):
+        levels = graph.producer(levels)
+    assert isinstance(op, Conv2d | Linear)
+    top = 2 ** (target.encoder_weight_bits - 1) - 1
+    finest = choose_unit([Synapses(weight=op.weight)], -top, top)
+    step = finest * levels.op.scale
+    try:
+        bias = integer_bias(op.bias, step)
+    except OverflowError as error:
+        raise UnsupportedError(
+            f"{called(layer)}: a bias of {error} in units of {step:.3g}; rescale the layer or its input"
+        ) from None
+    return replace(op, weight=integer_weights(op.weight, finest, -top, top), bias=bias), step
 
 
 def _fixed_point(ratio: float) -> dict[str, int]:

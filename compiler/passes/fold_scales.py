@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import AvgPool, Conv2d, Linear, Mean, Neuron, Op, Reshape, Scale, SumPool, TimeMean, Transpose
+from compiler.ir.ops import AvgPool, Conv2d, Linear, Mean, Neuron, Op, Reshape, Scale, Sum, SumPool, TimeMean, Transpose
 from compiler.passes.rewrite import called, chain_back, readers, with_op
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
 
-COMMUTES: tuple[type[Op], ...] = (Reshape, Transpose, Mean, TimeMean, SumPool, AvgPool)
+COMMUTES: tuple[type[Op], ...] = (Reshape, Transpose, Sum, Mean, TimeMean, SumPool, AvgPool)
 """Unary ops f with f(c x) = c f(x)."""
 
 

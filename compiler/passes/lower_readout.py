@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Linear, Mean, Op, Readout, Reshape, TimeMean, Transpose
+from compiler.ir.ops import Add, Linear, Mean, Op, Readout, Reshape, Sum, TimeMean, Transpose
 from compiler.passes.rewrite import Index, called, chain_back
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
 
 REMEDY = "end the model in a mean over time and one linear layer, in any order"
 
-AVERAGES: tuple[type[Op], ...] = (Reshape, Transpose, Mean, TimeMean)
+AVERAGES: tuple[type[Op], ...] = (Reshape, Transpose, Sum, Mean, TimeMean)
 """Ops of which every element read counts in exactly one element of the result, all with the same weight."""
 
 
@@ -26,11 +26,12 @@ class LowerReadout:
 
     Any order of means over positions, a mean over time, layout ops and at most one linear layer will do. Which
     feature an element of the spikes counts for is found by carrying labels through those ops, not by their axes.
-    Without a linear layer the weight is the identity.
+    Without a linear layer the weight is the identity. A sum of such values (the readout of a membrane shortcut)
+    becomes a sum of Readouts ``name.1``, ``name.2``, ... of one divisor.
 
     Requires: residuals and pools are lowered; each output is a vector of one mean over time.
-    Ensures: every output is a Readout of spikes, the addends of a residual sum side by side; no Mean or TimeMean
-        remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
+    Ensures: every output is a Readout of spikes, the addends of a residual sum side by side, or a sum of
+        Readouts; no Mean or TimeMean remains; the divisor stays a whole number apart; outputs equal to rtol 1e-9.
     Source: linearity.
     """
 
@@ -40,8 +41,10 @@ class LowerReadout:
         """Raises UnsupportedError for outputs that are no such function of spikes, and for means elsewhere."""
         for name in graph.outputs:
             node = graph.node(name)
-            if not isinstance(node.op, Readout):
-                graph = graph.replace_nodes({name: _readout(graph, name)}).without_dead_nodes()
+            if isinstance(node.op, Add):
+                graph = graph.replace_nodes({name: _sum_of_readouts(graph, node)}).without_dead_nodes()
+            elif not isinstance(node.op, Readout):
+                graph = graph.replace_nodes({name: (_readout(graph, name),)}).without_dead_nodes()
         for node in graph.of_type(Mean, TimeMean):
             found = ", ".join(called(reader) for reader in graph.consumers(node.name))
             raise UnsupportedError(
@@ -84,16 +87,29 @@ def _average(graph: Graph, name: str, label: Index, *, through_layouts: bool) ->
             label = label.reshape(shape)
         elif isinstance(node.op, Transpose):
             label = label.transpose(np.argsort(node.op.order))
-        elif isinstance(node.op, Mean):
-            label = np.broadcast_to(np.expand_dims(label, node.op.axes), shape)
-            divisor *= prod(shape[axis] for axis in node.op.axes)
+        elif isinstance(node.op, Mean | Sum):
+            kept = isinstance(node.op, Sum) and node.op.keep
+            label = np.broadcast_to(label if kept else np.expand_dims(label, node.op.axes), shape)
+            divisor *= prod(shape[axis] for axis in node.op.axes) if isinstance(node.op, Mean) else 1
         else:
             steps += 1
     return _Average(base, label, divisor, steps)
 
 
-def _readout(graph: Graph, name: str) -> tuple[Node, ...]:
-    """The nodes that make the output ``name`` from spikes."""
+def _sum_of_readouts(graph: Graph, total: Node) -> tuple[Node, ...]:
+    """A Readout for each addend of the output ``total``, and their sum; all divide by the number of steps."""
+    nodes = []
+    for i, part in enumerate(total.inputs):
+        node = _readout(graph, part)
+        assert isinstance(node.op, Readout)
+        weight = node.op.weight.astype(np.float64) * (graph.timesteps / node.op.divisor)
+        op = replace(node.op, weight=weight, divisor=graph.timesteps)
+        nodes.append(Node(graph.fresh_name(f"{total.name}.{i + 1}"), op, node.inputs))
+    return *nodes, Node(total.name, Add(), tuple(node.name for node in nodes))
+
+
+def _readout(graph: Graph, name: str) -> Node:
+    """The Readout that makes the value ``name`` from spikes."""
     shape = graph.types[name].shape
     if len(shape) != 1:
         raise UnsupportedError(
@@ -129,7 +145,7 @@ def _readout(graph: Graph, name: str) -> tuple[Node, ...]:
         positions=positions,
     )
     sources = tuple(average.base.name for average in before)
-    return (Node(name, readout, sources),)
+    return Node(name, readout, sources)
 
 
 def _check(graph: Graph, name: str, average: _Average, steps: int) -> None:

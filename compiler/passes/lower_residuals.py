@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Add, AvgPool, Conv2d, Linear, Mean, Neuron, Op, Reshape, Scale, SumPool, TimeMean, Transpose
+from compiler.ir.ops import (
+    Add,
+    AvgPool,
+    Conv2d,
+    Linear,
+    Mean,
+    Neuron,
+    Op,
+    Reshape,
+    Scale,
+    Sum,
+    SumPool,
+    TimeMean,
+    Transpose,
+)
 from compiler.passes.rewrite import called
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
 
-DISTRIBUTES: tuple[type[Op], ...] = (Reshape, Transpose, Mean, TimeMean, SumPool, AvgPool, Scale)
+DISTRIBUTES: tuple[type[Op], ...] = (Reshape, Transpose, Sum, Mean, TimeMean, SumPool, AvgPool, Scale)
 """Unary ops f with f(x + y) = f(x) + f(y)."""
 
 
@@ -20,11 +34,12 @@ class LowerResiduals:
     """Give weight layers the addends instead of their sum; leave only sums of currents, right before neurons.
 
     Nested sums flatten, and layout ops, means and pools act on each addend (as ``name.1``, ``name.2``, ...). An
-    addend that is added twice is listed twice.
+    addend that is added twice is listed twice. A weight layer that reads a sum of currents (a membrane shortcut) acts
+    on each of them, too; its bias stays with the first.
 
     Requires: batch norms and scales are folded.
-    Ensures: every Add is read by Neurons only; every weight layer reads values that nothing adds up. Spikes are
-        equal (counts exactly, sums of currents up to the order of addition); outputs to rtol 1e-9.
+    Ensures: every Add is read by Neurons only, or is an output; every weight layer reads values that nothing adds
+        up. Spikes are equal (counts exactly, sums of currents up to the order of addition); outputs to rtol 1e-9.
     Source: Fang et al. 2021, "SEW ResNet", arXiv:2102.04159: addition of spikes as a residual.
     """
 
@@ -38,7 +53,7 @@ class LowerResiduals:
         for node in graph.nodes:
             expansion.visit(node)
         for name in graph.outputs:
-            if expansion.addends[name] != (name,):
+            if expansion.addends[name] != (name,) and not expansion.output(name):
                 raise UnsupportedError(
                     f"{called(expansion.sum_of(name))}: its sum is the output of the model; "
                     "put a weight layer behind it, or add up its addends outside"
@@ -68,6 +83,8 @@ class _Expansion:
             self.keep(node, (self.current(node.inputs[0], together),))
         elif isinstance(node.op, Conv2d | Linear) and self.adds_spikes(node):
             self.keep(node, together)
+        elif isinstance(node.op, Conv2d | Linear) and self.adds_currents(node):
+            self.addends[node.name] = self.weighted(node, together)
         else:
             raise UnsupportedError(self.refusal(node))
 
@@ -75,6 +92,27 @@ class _Expansion:
         """Every sum that ``node`` reads, averaged or not, is one of spikes."""
         sums = [self.sum_of(name) for name in node.inputs if len(self.addends[name]) > 1]
         return all(self.graph.type_of(add).is_counts for add in sums)
+
+    def adds_currents(self, node: Node) -> bool:
+        """Every sum that ``node`` reads is one of real values."""
+        return all(not self.graph.types[name].integer for name in node.inputs)
+
+    def weighted(self, node: Node, addends: tuple[str, ...]) -> tuple[str, ...]:
+        """The weight layer ``node`` on each addend, the first with its bias."""
+        assert isinstance(node.op, Conv2d | Linear)
+        names = []
+        for i, addend in enumerate(addends):
+            names.append(self.graph.fresh_name(f"{node.name}.{i + 1}"))
+            op = node.op if i == 0 else replace(node.op, bias=None)
+            self.nodes.append(Node(names[-1], op, (addend,)))
+        return tuple(names)
+
+    def output(self, name: str) -> bool:
+        """Make the sum of currents ``name`` a node again, for it is the result; False if it adds up spikes."""
+        if self.graph.type_of(self.sum_of(name)).is_counts:
+            return False
+        self.nodes.append(Node(name, Add(), self.addends[name]))
+        return True
 
     def keep(self, node: Node, inputs: tuple[str, ...]) -> None:
         """``node`` with other inputs."""
@@ -108,11 +146,6 @@ class _Expansion:
         """Why ``node`` cannot read a sum."""
         name = next(name for name in node.inputs if len(self.addends[name]) > 1)
         add, kind = self.sum_of(name), self.graph.types[name]
-        if isinstance(node.op, Conv2d | Linear):
-            return (
-                f"{called(add)}: {called(node)} reads its sum {kind}, but only spikes may enter a weight layer; "
-                "put a neuron between them, or use a model whose residuals add spikes"
-            )
         return (
             f"{called(add)}: its sum {kind} feeds {called(node)}, which cannot take the addends one by one; "
             "put a neuron between them, or add behind it"

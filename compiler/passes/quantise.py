@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Add, Conv2d, Linear, Neuron, QuantiseInput, Readout
-from compiler.passes.encoder import encoded, with_quantised_inputs
-from compiler.passes.rewrite import LAYOUT, base_of, called, readers, with_op
+from compiler.ir.ops import Add, Conv2d, Linear, MaxPool, Neuron, Op, QuantiseInput, Readout, SerialNeuron, Sum
+from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
+from compiler.passes.rewrite import LAYOUT, base_of, called, chain_back, readers, with_op
 from compiler.passes.target import Target
 from compiler.passes.units import (
     Synapses,
@@ -19,6 +19,9 @@ from compiler.passes.units import (
     threshold_of_integers,
 )
 from neurochip.errors import UnsupportedError
+
+LINKS: tuple[type[Op], ...] = (*LAYOUT, MaxPool, Sum)
+"""What may lie between a weight layer and the neurons whose unit its current has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Quantise:
         """Raises UnsupportedError naming the layer that cannot become integers, and a remedy."""
         _check_layers(graph)
         graph = with_quantised_inputs(graph, target)
-        changes = {node.name: [with_op(node, _quantised_readout(node.op, target))] for node in graph.of_type(Readout)}
+        changes = {node.name: [node] for node in _quantised_readouts(graph, target)}
         for population in _populations(graph):
             graph, found = _quantised(graph, population, target)
             changes |= found
@@ -76,7 +79,7 @@ def _check_layers(graph: Graph) -> None:
             "put a neuron between them"
         )
     for layer in layers:
-        for reader in readers(graph, layer.name, (*LAYOUT, Add)):
+        for reader in readers(graph, layer.name, (*LINKS, Add)):
             if reader is None or not isinstance(reader.op, Neuron):
                 found = "the output" if reader is None else called(reader)
                 raise UnsupportedError(f"{called(layer)}: feeds {found} with real values; put a neuron between them")
@@ -99,7 +102,7 @@ def _populations(graph: Graph) -> list[_Population]:
 
 def _current_sources(graph: Graph, name: str) -> list[str]:
     """What is added up to a current."""
-    node = base_of(graph, name)
+    node = chain_back(graph, name, LINKS)[-1]
     if isinstance(node.op, Add):
         return [source for part in node.inputs for source in _current_sources(graph, part)]
     return [node.name]
@@ -123,20 +126,29 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     smallest = min(op.threshold for op in ops)
     limit = _largest_threshold(target)
     changes: dict[str, list[Node]] = {}
-    if _reads_levels(graph, layers[0]):
-        graph, unit = encoded(graph, layers[0], smallest, limit, target)
-    else:
-        synapses = [_synapses(graph, layer) for layer in layers]
-        theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit)
-        unit = smallest / theta
-        changes = {layer.name: [_in_unit(layer, unit, target)] for layer in layers}
-    encoder = _reads_levels(graph, layers[0])
+    first = next((layer for layer in layers if _reads_levels(graph, layer)), None)
+    others = [layer for layer in layers if layer is not first]
+    if first is not None:
+        limit = min(limit, finest_unit(graph, first, smallest, target))
+    synapses = [_synapses(graph, layer) for layer in others]
+    theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit) if others else limit
+    unit = smallest / theta
+    changes = {layer.name: [_in_unit(layer, unit, target)] for layer in others}
+    if first is not None:
+        graph = encoded(graph, first, unit, target)
     for name, op in zip(population.neurons, ops, strict=True):
         theta = max(1, round(op.threshold / unit))
         # A bias register lacks the fractional bits to make the chip's > act as >=, so the model adopts the chip's.
-        fires = target.arithmetic.fires if encoder else op.fires
-        changes[name] = [with_op(graph.node(name), replace(op, threshold=float(theta), fires=fires))]
+        fires = op.fires if first is None else target.arithmetic.fires
+        changes[name] = [with_op(graph.node(name), replace(_one_image(op), threshold=float(theta), fires=fires))]
     return graph, changes
+
+
+def _one_image(op: Neuron) -> Neuron:
+    """Without the influence of other images of a batch: a chip takes one at a time."""
+    if not isinstance(op, SerialNeuron):
+        return op
+    return Neuron(**{field.name: getattr(op, field.name) for field in fields(op)})
 
 
 def _check_units(graph: Graph, neurons: list[Node], sources: list[Node], layers: list[Node]) -> None:
@@ -154,10 +166,10 @@ def _check_units(graph: Graph, neurons: list[Node], sources: list[Node], layers:
             f"{names}: adds up weighted and whole currents ({listed}), which have no unit in common; "
             "put a weight layer before each of them"
         )
-    if len(layers) > 1 and any(_reads_levels(graph, layer) for layer in layers):
+    if sum(_reads_levels(graph, layer) for layer in layers) > 1:
         raise UnsupportedError(
-            f"{names}: adds up the encoded input and other currents ({listed}), which have no unit in common; "
-            "put a neuron behind the first layer"
+            f"{names}: adds up two layers that read the analog input ({listed}), and there is one bias register; "
+            "make them one convolution"
         )
 
 
@@ -181,7 +193,7 @@ def _on_integers(graph: Graph, node: Node) -> Node:
             f"{called(node)}: its currents are whole numbers, of which its threshold {node.op.threshold:g} {reason}; "
             "use a scale and a threshold that are powers of two, or T = 1"
         )
-    return with_op(node, replace(node.op, threshold=float(theta)))
+    return with_op(node, replace(_one_image(node.op), threshold=float(theta)))
 
 
 def _synapses(graph: Graph, layer: Node) -> Synapses:
@@ -203,8 +215,15 @@ def _in_unit(layer: Node, unit: float, target: Target) -> Node:
     return with_op(layer, replace(layer.op, weight=weight, bias=bias))
 
 
-def _quantised_readout(op: object, target: Target) -> Readout:
-    assert isinstance(op, Readout)
-    unit = choose_unit([Synapses(weight=op.weight)], target.weight_low, target.weight_high)
-    weight = integer_weights(op.weight, unit, target.weight_low, target.weight_high)
-    return replace(op, weight=weight, scale=op.scale * unit)
+def _quantised_readouts(graph: Graph, target: Target) -> list[Node]:
+    """Readouts in whole numbers; those that are added up share a unit."""
+    changed = []
+    for name in graph.outputs:
+        output = graph.node(name)
+        nodes = graph.producers(output) if isinstance(output.op, Add) else (output,)
+        parts = [(node, node.op) for node in nodes if isinstance(node.op, Readout)]
+        unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], target.weight_low, target.weight_high)
+        for node, op in parts:
+            weight = integer_weights(op.weight, unit, target.weight_low, target.weight_high)
+            changed.append(with_op(node, replace(op, weight=weight, scale=op.scale * unit)))
+    return changed

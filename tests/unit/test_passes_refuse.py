@@ -44,6 +44,10 @@ def linear(outputs, inputs, bias=None):
     return Linear(weight=np.linspace(-1, 1, outputs * inputs).reshape(outputs, inputs), bias=bias)
 
 
+def conv(outputs, inputs, kernel, **more):
+    return Conv2d(weight=np.ones((outputs, inputs, kernel, kernel)), **more)
+
+
 class TestFoldBatchNorm:
     remedy = "give the batch norm a convolution or linear layer of its own, or leave it out and train again"
 
@@ -158,15 +162,6 @@ class TestLowerResiduals:
         total = m.add("shortcut", Add(), m.add("a", linear(4, 4), x), m.add("b", linear(4, 4), x))
         return m, total
 
-    def test_a_membrane_shortcut_into_a_weight_layer(self):
-        m, total = self.currents()
-        assert_refused(
-            "lower-residuals",
-            m.graph(m.add("lif", Neuron(), m.add("c", linear(4, 4), total))),
-            "add 'shortcut': linear 'c' reads its sum real[2, 4], but only spikes may enter a weight layer; "
-            "put a neuron between them, or use a model whose residuals add spikes",
-        )
-
     def test_a_pool_of_a_sum(self):
         m = Model()
         x = m.spikes(2, 4, 4)
@@ -179,12 +174,26 @@ class TestLowerResiduals:
         )
 
     def test_a_sum_as_the_result(self):
-        m, total = self.currents()
+        m = Model()
+        x = m.spikes(4)
         assert_refused(
             "lower-residuals",
-            m.graph(m.add("mean", TimeMean(), total)),
+            m.graph(m.add("mean", TimeMean(), m.add("shortcut", Add(), x, x))),
             "add 'shortcut': its sum is the output of the model; "
             "put a weight layer behind it, or add up its addends outside",
+        )
+
+
+class TestMergeLinear:
+    def test_a_border_that_one_layer_would_see_otherwise(self):
+        m = Model()
+        x = m.add("first", conv(3, 2, 3, padding=(1, 1)), m.spikes(2, 6, 6))
+        assert_refused(
+            "merge-linear",
+            m.graph(m.add("lif", Neuron(), m.add("second", conv(4, 3, 3, padding=(1, 1)), x))),
+            "conv2d 'second': follows conv2d 'first' without a neuron between them, and its padding shows zeros where "
+            "one merged layer would see what conv2d 'first' gives beyond the border; leave out the padding, or put a "
+            "neuron between them",
         )
 
 
@@ -376,14 +385,14 @@ class TestQuantise:
             "common; put a weight layer before each of them",
         )
 
-    def test_the_encoded_input_and_spikes_together(self):
+    def test_two_layers_on_the_analog_input_in_one_neuron(self):
         m = Model()
-        a = m.add("a", linear(4, 4), m.add("input", Input(shape=(4,), low=0, high=1)))
-        b = m.add("b", linear(4, 4), m.spikes(4, name="events"))
+        x = m.add("input", Input(shape=(4,), low=0, high=1))
+        a, b = m.add("a", linear(4, 4), x), m.add("b", linear(4, 4), x)
         self.refused(
             m.graph(m.add("lif", CANONICAL, m.add("sum", Add(), a, b))),
-            "neuron 'lif': adds up the encoded input and other currents (linear 'a', linear 'b'), which have no unit "
-            "in common; put a neuron behind the first layer",
+            "neuron 'lif': adds up two layers that read the analog input (linear 'a', linear 'b'), and there is one "
+            "bias register; make them one convolution",
         )
 
     def test_neurons_that_fire_by_themselves(self):
