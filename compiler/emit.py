@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.axes import Range, reached, read_box, spans
 from compiler.mapping.demand import (
     Ints,
     bias_axons,
@@ -19,8 +20,8 @@ from compiler.mapping.demand import (
 )
 from compiler.mapping.tile import Tiling
 from neurochip.chip.spec import ChipSpec
-from neurochip.network.network import Network
-from neurochip.network.projections import Bias, Conv, Encoder, Pool, Projection, Source
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Bias, Conv, Einsum, Encoder, Pool, Product, Projection, Source
 from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE, Table, uses_axons
 
 BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
@@ -82,12 +83,7 @@ def port_table(
         source = source_of(network, projection)
         assert source is not None
         mine_tiles = tiles[mine]
-        row_window, column_window = windows(projection, source, target)
-        y0, y1 = row_window.inputs(mine_tiles["y0"].astype(np.int64), mine_tiles["y1"].astype(np.int64))
-        x0, x1 = column_window.inputs(mine_tiles["x0"].astype(np.int64), mine_tiles["x1"].astype(np.int64))
-        c0, c1 = source_channels(
-            projection, source, target, mine_tiles["c0"].astype(np.int64), mine_tiles["c1"].astype(np.int64)
-        )
+        (y0, y1), (x0, x1), (c0, c1) = read_by(projection, source, target, mine_tiles)
         bundle = np.full(len(mine), bundle_of[projection.sources])
         rows.append(np.stack([mine_tiles["core"], bundle, y0, y1, x0, x1, c0, c1], axis=1).astype(np.int64))
     distinct, inverse = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
@@ -100,6 +96,25 @@ def port_table(
             block["port"] = inverse.ravel()[start : start + len(block)]
             start += len(block)
     return ports, np.concatenate(blocks)
+
+
+def read_by(projection: Projection, source: Population, target: Population, tiles: Table) -> tuple[Range, Range, Range]:
+    """Rows, columns and channels [begin, end) of ``source`` that each tile listens to."""
+    rows, columns, channels = bounds_of(tiles)
+    if isinstance(projection, Einsum):
+        return read_box(projection, (rows, columns, channels))
+    row_window, column_window = windows(projection, source, target)
+    return (
+        row_window.inputs(*rows),
+        column_window.inputs(*columns),
+        source_channels(projection, source, target, *channels),
+    )
+
+
+def bounds_of(tiles: Table) -> tuple[Range, Range, Range]:
+    """[begin, end) of rows, columns and channels of each tile."""
+    y0, y1, x0, x1, c0, c1 = (tiles[name].astype(np.int64) for name in BOX)
+    return (y0, y1), (x0, x1), (c0, c1)
 
 
 def route_table(
@@ -160,7 +175,8 @@ def core_use(
     positions = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"])
     copies = np.array([p.copies for p in network.populations], np.int64)[tiles["population"]]
     add_at(use["neurons"], tiles["core"], positions * (tiles["c1"] - tiles["c0"]) * copies)
-    bundle_axons = np.array([bundle_width(network, bundle) for bundle in bundles], np.int64)
+    learners = {p.sources for p in network.projections if isinstance(p, Product) and p.method == "plastic"}
+    bundle_axons = np.array([bundle_width(network, b) * (1 + (b in learners)) for b in bundles], np.int64)
     heard = (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"])
     axons = heard * bundle_axons[ports["bundle"]]
     if not chip.weight_sharing:
@@ -174,6 +190,11 @@ def core_use(
         if isinstance(projection, Bias):
             spread = np.ones(len(mine), np.int64) if chip.limits.axon_types else positions[mine["tile"]]
             add_at(use["input_axons"], block["core"], bias_axons(projection) * spread)
+        if isinstance(projection, Einsum):
+            add_at(
+                use["synapse_words"], block["core"], einsum_words(projection, block, ports[mine["port"]], chip, bits)
+            )
+            continue
         slices = np.stack([block["core"], block["c0"], block["c1"]], axis=1).astype(np.int64)
         copied = np.ones(len(mine), np.int64)
         if chip.weight_sharing:
@@ -188,6 +209,14 @@ def core_use(
     return use
 
 
+def einsum_words(projection: Einsum, tiles: Table, ports: Table, chip: ChipSpec, bits: int) -> Ints:
+    """Synapse-memory words of each tile: a list for each channel it hears, of each position unless they share it."""
+    lists = (ports["c1"] - ports["c0"]).astype(np.int64)
+    if not chip.weight_sharing:
+        lists = lists * (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"])
+    return np.asarray(lists * list_words(reached(projection, spans(projection, bounds_of(tiles))), True, chip, bits))
+
+
 def bundle_width(network: Network, bundle: tuple[Source, ...]) -> int:
     """Axons of one position (and channel, if positions do not share weights) of a port of ``bundle``."""
     return max(payload_bits(network.by_name[s.population]) * s.lines for s in bundle)
@@ -197,7 +226,7 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     """Synapse-memory words of the blocks that feed target channels [c0, c1)."""
     c0, c1 = c0.astype(np.int64), c1.astype(np.int64)
     width = c1 - c0
-    if isinstance(projection, Encoder) or projection.kind == "product":
+    if isinstance(projection, Encoder) or (isinstance(projection, Product) and projection.method != "plastic"):
         return np.zeros_like(width)
     if isinstance(projection, Bias):
         return np.asarray(bias_axons(projection) * list_words(width, False, chip, bits))
@@ -207,8 +236,8 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         synapses = np.full_like(width, projection.kernel[0] * projection.kernel[1])
         return np.asarray(width * list_words(synapses, True, chip, bits))
     first, last = source_channels(projection, source, target, c0, c1)
-    if isinstance(projection, Conv):
-        taps = projection.weight.shape[0] * projection.weight.shape[1]
+    if isinstance(projection, Conv | Product):
+        taps = projection.weight.shape[0] * projection.weight.shape[1] if isinstance(projection, Conv) else 1
         groups = channel_groups(projection, source, target)
         per_in, per_out = source.channels // groups, target.channels // groups
         begin, end = c0 // per_out, (c1 - 1) // per_out

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.axes import reached, read_sizes, widest
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
 
 Ints = NDArray[np.int64]
 
@@ -88,6 +89,11 @@ def lines_of(projection: Projection) -> int:
     return projection.sources[0].lines
 
 
+def roles(projection: Projection) -> int:
+    """Axons that the sources of one projection take beside each other: q and k share theirs, v has its own."""
+    return 2 if isinstance(projection, Product) else 1
+
+
 def bias_axons(bias: Bias) -> int:
     """Always-on axons of one position, or of a tile on a crossbar, where any neuron can connect to them."""
     return len(bias.shifts) if bias.place == "axon" else 0
@@ -102,8 +108,11 @@ def input_axons(
     if isinstance(projection, Encoder):
         return np.zeros_like(th * tw * tc)
     assert source is not None
+    if isinstance(projection, Einsum):
+        height, width, channels = read_sizes(projection, (th, tw, tc))
+        return height * width * (1 if chip.weight_sharing else channels) * lines_of(projection)
     rows, columns = windows(projection, source, target)
-    positions = rows.span(th) * columns.span(tw) * payload_bits(source) * lines_of(projection)
+    positions = rows.span(th) * columns.span(tw) * payload_bits(source) * lines_of(projection) * roles(projection)
     if chip.weight_sharing:
         return positions + 0 * tc
     groups = channel_groups(projection, source, target)
@@ -123,6 +132,10 @@ def synapse_words(
     """
     if chip.limits.axon_types:
         return input_axons(projection, source, target, th, tw, tc, chip)
+    if isinstance(projection, Einsum):
+        height, width, channels = read_sizes(projection, (th, tw, tc))
+        lists = channels * (1 if chip.weight_sharing else height * width)
+        return lists * list_words(reached(projection, widest(projection, (th, tw, tc))), True, chip, bits)
     words = shared_words(projection, source, target, tc, chip, bits)
     if chip.weight_sharing or source is None:
         return words
@@ -152,6 +165,10 @@ def shared_words(
             return lists(per_in, kh * kw * tc, indexed=True)
         touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, projection.groups) if per_out > 1 else tc
         return lists(touched * per_in, kh * kw * np.minimum(tc, per_out), indexed=True)
+    if isinstance(projection, Product):  # k^T v of each head, as synapses
+        depth = target.channels // projection.heads
+        touched = np.minimum((tc - 2 + depth) // depth + 1, projection.heads)
+        return lists(touched * depth, np.minimum(tc, depth), indexed=True)
     assert isinstance(projection, Dense | Gather)
     return lists(source.channels, tc, indexed=False)
 
