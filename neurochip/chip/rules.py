@@ -158,3 +158,9 @@ def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterato
                     (*path, "costs", event, "energy"),
                     "an all-in energy per synaptic event already includes this; keep them in separate profiles",
                 )
+        for key, power in (("per_chip", profile.static_power.per_chip), ("per_core", profile.static_power.per_core)):
+            if power.value:
+                yield (
+                    (*path, "static_power", key),
+                    "an all-in energy per synaptic event is never added to static power; keep them in separate profiles",
+                )
