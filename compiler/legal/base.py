@@ -15,6 +15,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from neurochip.network.crossbar import crosspoints
+
 Ints = NDArray[np.int64]
 MAX_DIGIT = 16
 """Most lines of one type and digit that a base is searched for."""
@@ -38,33 +40,6 @@ class Base:
         used = crosspoints(weight, rows)
         needed = [bool(line.any()) for line in used]
         return tuple(t for t, use in zip(self.lines, needed, strict=True) if use) or self.lines[:1]
-
-
-def crosspoints(weight: Ints, rows: Ints) -> NDArray[np.bool_]:
-    """Which lines each weight uses: (lines, *weight.shape); ``rows`` (lines, C_out) holds the lines' values.
-
-    A weight that one line has takes that line alone; others take the most negative line if they are negative, and
-    then the largest ones that still fit. Raises ``ValueError`` for a weight that this does not reach.
-    """
-    used = np.zeros((len(rows), *weight.shape), bool)
-    rest = weight.astype(np.int64)
-    for line, row in enumerate(rows):
-        alone = (rest == row) & (rest != 0)
-        used[line] |= alone
-        rest = np.where(alone, 0, rest)
-    lowest = rows.argmin(axis=0)
-    below = rest < 0
-    for line, row in enumerate(rows):
-        take = below & (lowest == line)
-        used[line] |= take
-        rest = np.where(take, rest - row, rest)
-    for line in np.argsort(-np.abs(rows).max(axis=1), kind="stable"):
-        take = (rows[line] > 0) & (rest >= rows[line])
-        used[line] |= take
-        rest = np.where(take, rest - rows[line], rest)
-    if rest.any():
-        raise ValueError(f"weights {np.unique(weight[rest != 0])[:5].tolist()} are no sums of the base's values")
-    return used
 
 
 def choose_base(weights: Sequence[tuple[Ints, int]], types: int, limit: int) -> Base | None:

@@ -12,8 +12,9 @@ from compiler.legal.base import Base, Ints, choose_base
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
+from neurochip.network.crossbar import raw_weight
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Einsum, Encoder, Gather, Pool, Product, Projection
 
 
 class NumberBase:
@@ -61,7 +62,7 @@ def population_base(network: Network, population: Population, synapses: list[Pro
     if not synapses:
         return Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))
     limits = chip.limits
-    weights = [(raw_weight(p, population), fan_in(network, p)) for p in synapses]
+    weights = [(raw_weight(p, population.channels), fan_in(network, p)) for p in synapses]
     base = choose_base(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1)
     if base is None:
         low, high = min(int(w.min()) for w, _ in weights), max(int(w.max()) for w, _ in weights)
@@ -70,15 +71,6 @@ def population_base(network: Network, population: Population, synapses: list[Pro
             f"sums of {limits.axon_types} types of axons of {limits.axon_type_bits} bits; use fewer --weight-bits"
         )
     return base
-
-
-def raw_weight(projection: Projection, target: Population) -> Ints:
-    """Weights in raw units, (..., C_out) int64."""
-    if isinstance(projection, Dense | Conv | Gather):
-        return projection.weight.astype(np.int64) << projection.shift
-    if isinstance(projection, Pool | Einsum):
-        return np.full((1, target.channels), projection.weight << projection.shift, np.int64)
-    raise TypeError(f"projection {projection.name!r} of kind {projection.kind!r} has no weights for axon types")
 
 
 def fan_in(network: Network, projection: Projection) -> int:
@@ -95,7 +87,7 @@ def fan_in(network: Network, projection: Projection) -> int:
 
 def with_types(projection: Projection, population: Population, base: Base) -> Projection:
     """``projection`` with the lines that its weights use."""
-    types = base.lines_of(raw_weight(projection, population))
+    types = base.lines_of(raw_weight(projection, population.channels))
     sources = tuple(replace(source, types=types) for source in projection.sources)
     return replace(projection, sources=sources, base=base.values[list(types)].astype(np.int16))
 

@@ -148,7 +148,7 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "readout"
     if population.neuron.kind == "product":
         return "attention"
-    if ".relay" in population.name:
+    if ".relay" in population.name or population.name.endswith(".split"):
         return "relay"
     main = next((p for p in incoming if not isinstance(p, Bias)), None)
     if main is None:
@@ -164,9 +164,10 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
     counts = trace.populations[population.name]
     ops = dict.fromkeys(("dense", "conv", "sparse", "product"), 0)
     for projection in program.network.incoming[population.name]:
-        ops[LISTS.get(projection.kind, "dense")] += trace.projections[projection.name].ops
-    on_core = population.neuron.kind in ("lif", "readout", "burst")
-    updates = population.size * program.network.ticks * trace.inputs if on_core else 0
+        done = trace.projections[projection.name]
+        ops[LISTS.get(projection.kind, "dense")] += done.ops if projection.kind == "product" else done.booked
+    on_core = population.neuron.kind in ("lif", "readout", "burst") and population.home == "core"
+    updates = population.size * population.copies * program.network.ticks * trace.inputs if on_core else 0
     return EventCounts(
         ops_dense=ops["dense"],
         ops_conv=ops["conv"],
@@ -174,7 +175,7 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
         processor_ops=ops["product"],
         idle=updates - counts.active,
         active=counts.active,
-        spikes=int(counts.spikes.sum()) if on_core else 0,
+        spikes=int(counts.spikes.sum()) * population.copies if on_core else 0,
         axons_in=counts.packets - counts.to_processors,
         axons_out=counts.packets if on_core else 0,
         hops_x=counts.hops_x,

@@ -248,14 +248,18 @@ class Batch:
         with self.books:
             self.totals.wraps += wraps
             self.totals.clips += int(clips)
-            cores, ops = plan.bias_ops
-            self.clock.work.ops[LISTS.index("dense")][:, cores] += ops
-            if plan.bias is not None:
-                self.totals.projections[plan.bias.name].ops += int(ops.sum()) * self.size
+            cores, neurons = plan.bias_ops
+            for bias in plan.biases if population.home == "core" else ():
+                ops = neurons * len(bias.shifts) if bias.place == "axon" else 0 * neurons
+                self.clock.work.ops[LISTS.index("dense")][:, cores] += ops
+                self.totals.projections[bias.name].add(int(ops.sum()) * self.size)
         return emission
 
     def _book_active(self, plan: PopulationPlan, active: Counts) -> None:
-        """Book neurons with input or charge, (rows, slices)."""
+        """Book neurons with input or charge, (rows, slices), and their copies; the host's are not the chip's."""
+        if plan.population.home == "host":
+            return
+        active = active * plan.population.copies
         with self.books:
             self.totals.populations[plan.population.name].active += int(active.sum())
             traffic.tile_sums(
@@ -283,9 +287,16 @@ class Batch:
             events = self.bundles[projection.bundle]
             projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
         grid = (plan.population.height, plan.population.width)
+        done, booked = int(buffers.ops.sum()), buffers.ops
+        if projection.crosspoints is not None:
+            booked = projection.crosspoints.events(self.bundles[projection.bundle])
         with self.books:
-            self.totals.projections[projection.projection.name].ops += int(buffers.ops.sum())
-            traffic.tile_sums(buffers.ops, projection.tiles, grid, self.clock.work.ops[LISTS.index(projection.lists)])
+            if plan.population.home == "host":
+                self.totals.projections[projection.projection.name].add(done, 0)
+                self.totals.host_ops += done
+                return
+            self.totals.projections[projection.projection.name].add(done, int(booked.sum()))
+            traffic.tile_sums(booked, projection.tiles, grid, self.clock.work.ops[LISTS.index(projection.lists)])
 
     def _arriving(self, bundle: int) -> Events | None:
         """Events that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
@@ -334,8 +345,8 @@ class Batch:
         counts = self.totals.populations[population.name]
         counts.spikes[step] += sums[:, -1, -1, -1].sum()
         with self.books:
-            if population.neuron.kind in ("lif", "burst"):
-                traffic.core_spikes(sums, booking.tiles, self.clock.work.spikes)
+            if population.neuron.kind in ("lif", "burst") and population.home == "core":
+                traffic.core_spikes(sums * np.int32(population.copies), booking.tiles, self.clock.work.spikes)
             if packets.size:
                 self.clock.send(booking, packets, counts)
 
@@ -345,19 +356,18 @@ class Batch:
         for plan in self.schedule.populations:
             if plan.encoder is not None:
                 self.totals.host_macs += plan.population.positions * plan.encoder.weight.size * frames
-                self.totals.host_writes += plan.population.size * (frames + self.size)
+                if plan.population.home == "core":
+                    self.totals.host_writes += plan.population.size * (frames + self.size)
 
     def _prepare_constant(self, plan: PopulationPlan, step: int) -> None:
         """Raw current of the bias axons and of the encoder for this step; a static image is convolved once."""
         buffers = self.buffers[plan.number]
+        always = sum((bias_current(bias) for bias in plan.biases), np.zeros(plan.population.channels, np.int64))
         if plan.encoder is None:
-            if plan.bias is not None and step == 0:
-                buffers.constant = fitted(plan, bias_current(plan.bias)[None])
-            return
-        if step < len(self.frames):
-            current = encode(plan.encoder, plan, self.frames[step])
-            total = current if plan.bias is None else current + bias_current(plan.bias)
-            buffers.constant = fitted(plan, total)
+            if plan.biases and step == 0:
+                buffers.constant = fitted(plan, always[None])
+        elif step < len(self.frames):
+            buffers.constant = fitted(plan, encode(plan.encoder, plan, self.frames[step]) + always)
 
     def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Dense (T, P, C) counts of every population but the readout, for one input."""
@@ -384,7 +394,7 @@ def encode(encoder: Encoder, plan: PopulationPlan, frame: Counts) -> Counts:
 
 
 def bias_current(bias: Bias) -> Counts:
-    """Raw current (C,) of the always-on axons."""
+    """Raw current (C,) of a bias, wherever it lives."""
     digits = zip(bias.weight.astype(np.int64), bias.shifts, strict=True)
     total: Counts = np.sum([row << shift for row, shift in digits], axis=0)
     return total

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
-from neurochip.program.image import Program, Table
+from neurochip.program.image import HOST, Program, Table
+from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
@@ -33,6 +34,7 @@ class ProjectionPlan:
         boxes: (n, 12) int32, see ``kernels.synapses``; neighbouring channel slices of equal positions are one box.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
+        crosspoints: on a crossbar, what counts as a synaptic event.
     """
 
     projection: Projection
@@ -45,6 +47,7 @@ class ProjectionPlan:
     boxes: NDArray[np.int32]
     tiles: NDArray[np.int32]
     lists: str
+    crosspoints: Crosspoints | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +57,7 @@ class PopulationPlan:
     Attributes:
         slice_width: neurons of one position on one core.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
-        bias_ops: cores of the population, and the accumulates its bias axons cause on each in one step.
+        bias_ops: cores of the population, and the accumulates one bias axon causes on each in one step.
         routes: (n, 3) int32, rows of ``program.routes`` that leave it.
     """
 
@@ -64,7 +67,7 @@ class PopulationPlan:
     slice_width: int
     tiles: NDArray[np.int32]
     incoming: tuple[ProjectionPlan, ...]
-    bias: Bias | None
+    biases: tuple[Bias, ...]
     encoder: Encoder | None
     product: Product | None
     product_sources: tuple[tuple[int, int], ...]
@@ -126,13 +129,13 @@ def _plan_population(
             "compile the model again"
         )
     width = int((own["c1"] - own["c0"]).max())
-    incoming, bias, encoder, product = [], None, None, None
+    incoming, biases, encoder, product = [], [], None, None
     shift = _common_shift(network, population)
     for i, projection in enumerate(network.projections):
         if projection.target != population.name:
             continue
         if isinstance(projection, Bias):
-            bias = projection
+            biases.append(projection)
         elif isinstance(projection, Encoder):
             encoder = projection
         elif isinstance(projection, Product):
@@ -146,12 +149,12 @@ def _plan_population(
         slice_width=width,
         tiles=_tile_rows(own, width),
         incoming=tuple(sorted(incoming, key=lambda plan: plan.extra_shift)),
-        bias=bias,
+        biases=tuple(biases),
         encoder=encoder,
         product=product,
         product_sources=product_sources(network, product, number_of),
-        bias_ops=_bias_ops(bias, own),
-        routes=as_rows(program.routes[routes]),
+        bias_ops=_bias_ops(own),
+        routes=as_rows(sent_routes(program, program.routes[routes])),
     )
 
 
@@ -163,12 +166,20 @@ def product_sources(
     return tuple((number_of[s.population], network.span(s, product.target)) for s in sources if product is not None)
 
 
-def _bias_ops(bias: Bias | None, tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct cores of ``tiles``, and neurons times digits on each."""
+def sent_routes(program: Program, routes: Table) -> Table:
+    """``routes`` once for each axon they feed; what the host tells itself takes no packet."""
+    ports = program.ports[routes["port"]]
+    kinds = program.cores["kind"]
+    inside = (kinds[program.tiles["core"][routes["source_tile"]]] == HOST) & (kinds[ports["core"]] == HOST)
+    lines = np.array([bundle[0].lines for bundle in program.bundles], np.int64)[ports["bundle"]]
+    return np.repeat(routes, np.where(inside, 0, lines))
+
+
+def _bias_ops(tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct cores of ``tiles``, and neurons on each."""
     cores, where = np.unique(tiles["core"], return_inverse=True)
     sizes = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"]) * (tiles["c1"] - tiles["c0"])
-    digits = 0 if bias is None else len(bias.shifts)
-    return cores.astype(np.int64), np.bincount(where, weights=sizes).astype(np.int64) * digits
+    return cores.astype(np.int64), np.bincount(where, weights=sizes).astype(np.int64)
 
 
 def _common_shift(network: Network, population: Population) -> int:
@@ -274,6 +285,7 @@ def _plan_projection(
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
         lists=lists,
+        crosspoints=crosspoints_of(projection, source, target, width),
     )
 
 

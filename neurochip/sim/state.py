@@ -52,6 +52,7 @@ class Totals:
     wraps: int = 0
     clips: int = 0
     host_macs: int = 0
+    host_ops: int = 0
     host_writes: int = 0
 
 

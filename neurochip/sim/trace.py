@@ -38,11 +38,21 @@ class CoreCounts:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LayerCounts:
-    """Totals of one projection over all inputs."""
+    """Totals of one projection over all inputs.
+
+    ``ops``: accumulates of the model's arithmetic. ``booked``: synaptic operations the cores did for it: crosspoints
+    that met a spike on crossbars, none for what the host computes, else the same.
+    """
 
     ops: int = 0
     effective: int = 0
     coincidences: int = 0
+    booked: int = 0
+
+    def add(self, ops: int, booked: int | None = None) -> None:
+        """Count ``ops`` accumulates, and as many synaptic operations unless they differ."""
+        self.ops += ops
+        self.booked += ops if booked is None else booked
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,6 +87,7 @@ class Trace:
         hops_x, hops_y: router-to-router moves; crossings: those of them between chips; local: within a router.
         overruns: ticks longer than a fixed tick allows. wraps, clips: arithmetic overflows.
         host_macs: multiply-accumulates of the encoder, done once per frame; host_writes: words written for it.
+        host_ops: accumulates of layers that the host computes from the chip's spikes.
         noc: figures of the packet simulation, empty in analytic mode.
         setup_seconds: to regroup the program's tables, once a run; wall_seconds: to simulate the inputs after that.
     """
@@ -99,6 +110,7 @@ class Trace:
     clips: int
     host_macs: int
     host_writes: int
+    host_ops: int = 0
     noc: dict[str, float] = field(default_factory=dict)
     setup_seconds: float = 0.0
     wall_seconds: float = 0.0
