@@ -73,6 +73,7 @@ def coarsen(problem: Problem) -> Coarse:
         point=point,
         unit=problem.unit,
         hop=problem.hop * 2,
+        pitch=problem.pitch * 2,
     )
     return Coarse(problem=coarse, member=member, size=np.bincount(group[problem.movable], minlength=len(movable)))
 

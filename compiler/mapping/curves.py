@@ -28,6 +28,27 @@ def hilbert(columns: int, rows: int) -> Ints:
     return np.argsort(where, kind="stable")
 
 
+def chip_by_chip(columns: int, rows: int, chip_columns: int, chip_rows: int, left: int = 0, top: int = 0) -> Ints:
+    """Cells along Hilbert's curve inside each chip, chips along Hilbert's curve: neighbours in the order share a chip.
+
+    The grid's first cell is router (``left``, ``top``); chip borders lie at multiples of the chip's sides. With one
+    chip this is ``hilbert``. int64 (rows * columns,).
+    """
+    x, y = np.tile(np.arange(columns), rows) + left, np.repeat(np.arange(rows), columns) + top
+    chips = curve_rank(x // chip_columns - left // chip_columns, y // chip_rows - top // chip_rows)
+    if chips.max(initial=0) == 0:
+        return hilbert(columns, rows)
+    return np.lexsort((curve_rank(x % chip_columns, y % chip_rows), chips))
+
+
+def curve_rank(x: Ints, y: Ints) -> Ints:
+    """How far along ``hilbert`` points are, on the smallest grid from (0, 0) that holds them: int64 (n_points,)."""
+    columns, rows = int(x.max(initial=0)) + 1, int(y.max(initial=0)) + 1
+    rank = np.empty(columns * rows, np.int64)
+    rank[hilbert(columns, rows)] = np.arange(columns * rows)
+    return np.asarray(rank[y * columns + x])
+
+
 def hilbert_index(x: Ints, y: Ints, bits: int) -> Ints:
     """How far along Hilbert's curve on a ``2**bits`` square each point is. Source: Hilbert, Math. Ann. 38 (1891)."""
     x, y, where = x.copy(), y.copy(), np.zeros(len(x), np.int64)

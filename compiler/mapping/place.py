@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.mapping.curves import band_counts, bands, hilbert
+from compiler.mapping.curves import band_counts, bands, curve_rank, hilbert
 from compiler.mapping.refine import descended, search
 from compiler.mapping.seating import Problem, pose
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, cost, movable_clusters
@@ -23,6 +23,7 @@ __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "co
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
 EFFORTS = {"quick": 6e4, "medium": 6e5, "high": 5e6}  # about nanoseconds for each cluster
+AUTO_TOTAL, AUTO_MOST = 6e9, 3e5  # of ``auto``: nanoseconds in all, and for each cluster
 
 Trail = list[tuple[str, float]]
 
@@ -51,7 +52,7 @@ def place(
     seed: int = 0,
     *,
     fixed: Fixed | None = None,
-    effort: str | float = "quick",
+    effort: str | float = "auto",
 ) -> Placement:
     """Give every cluster that is not ``fixed`` (cluster -> router x, y; takes no slot) a slot of its own.
 
@@ -63,7 +64,8 @@ def place(
         method: one of ``METHODS``.
         seed: of ``random`` and ``anneal``.
         fixed: clusters that stay at a router; they take no slot.
-        effort: of ``anneal``: a name in ``EFFORTS``, or work per cluster (a unit is about a nanosecond).
+        effort: of ``anneal``: a name in ``EFFORTS``, or work per cluster (a unit is about a nanosecond), or ``auto``:
+            less per cluster where there are many, at least ``quick``.
 
     Raises:
         CapacityError: more clusters than slots.
@@ -72,20 +74,16 @@ def place(
     fixed = fixed or {}
     if method not in METHODS:
         raise InputError(f"placement: unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    work = _work(effort)
-    if method in ("row-major", "random"):
+    work = _work(effort, traffic.n_clusters)
+    if method in METHODS[:3]:
         movable = movable_clusters(traffic, slots, fixed)
-        some = np.arange(len(slots)) if method == "row-major" else np.random.default_rng(seed).permutation(len(slots))
-        return _placement(traffic, slots, fixed, movable, some[: len(movable)], method, [])
+        return _placement(traffic, slots, fixed, movable, _order(slots, method, seed)[: len(movable)], method, [])
     problem = pose(traffic, slots, fixed)
-    curve = hilbert(problem.mesh.columns, problem.mesh.rows)
-    if method == "hilbert":
-        seats, trail = problem.seats_along(curve), Trail()
+    seats, trail = _best_start(problem, hilbert(problem.mesh.columns, problem.mesh.rows))
+    if method == "anneal":
+        seats, stages = search(problem, seats, work, seed)
+        trail += stages
     else:
-        seats, trail = _best_start(problem, curve)
-        if method == "anneal":
-            seats, stages = search(problem, seats, work, seed)
-            trail += stages
         seats = descended(problem, seats)
     return _placement(traffic, slots, fixed, problem.movable, problem.slot[seats], method, trail)
 
@@ -95,10 +93,23 @@ def compare(traffic: Traffic, slots: Slots, seed: int = 0, *, fixed: Fixed | Non
     return {method: place(traffic, slots, method, seed, fixed=fixed).cost for method in METHODS[:3]}
 
 
-def _work(effort: str | float) -> float:
+def _order(slots: Slots, method: str, seed: int) -> Ints:
+    """All slots in the order in which a method without a search fills them."""
+    if method == "row-major":
+        return np.arange(len(slots))
+    if method == "random":
+        return np.random.default_rng(seed).permutation(len(slots))
+    x, y = slots.x - slots.x.min(initial=0), slots.y - slots.y.min(initial=0)
+    return np.argsort(curve_rank(x.astype(np.int64), y.astype(np.int64)), kind="stable")
+
+
+def _work(effort: str | float, n_clusters: int) -> float:
+    if effort == "auto":
+        return float(np.clip(AUTO_TOTAL / max(n_clusters, 1), EFFORTS["quick"], AUTO_MOST))
     if isinstance(effort, str):
         if effort not in EFFORTS:
-            raise InputError(f"placement: unknown effort {effort!r}; choose one of {', '.join(EFFORTS)} or a number")
+            names = ", ".join(("auto", *EFFORTS))
+            raise InputError(f"placement: unknown effort {effort!r}; choose one of {names} or a number")
         return EFFORTS[effort]
     if not effort >= 0:
         raise InputError(f"placement: effort must not be negative, found {effort}")

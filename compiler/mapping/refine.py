@@ -1,7 +1,7 @@
 """Better seats from given ones: force-directed descent, annealing, and annealing level by level from a coarse problem.
 
-Temperatures are in hops times the mean traffic of a cluster, so they fit any weights. Effort is a number of moves,
-never a time: the same arguments give the same seats.
+Temperatures are in router pitches (chip borders included) times the mean traffic of a cluster, so they fit any weights
+and prices. Effort is a number of moves, never a time: the same arguments give the same seats.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ HOT, WARM, MILD = 5.0, 3.0, 0.3  # first temperature: to forget the start, to ke
 COOL, COLD = 0.1, 0.02  # last temperature: of a coarse level, of the finest
 WIDE, NARROW = 3.0, 1.0  # first and last reach of an undirected move, in routers
 STEPS, LEAST = 200, 10  # temperatures, if each gets at least ten moves a cluster
-WINDOW = 4096  # clusters worked on at a time; 200 bytes each fit the second-level cache
+CACHE = 600_000  # bytes of clusters and links worked on at a time; they fit the second-level cache
+WINDOW = 4096  # clusters worked on at a time, at most
 SWEEPS = 20  # passes of a descent
+DESCENT = 0.5  # swaps tried by the descent after an anneal, of the anneal's
 COARSEST = 256  # seats
 WORK_PER_MOVE, WORK_PER_LINK = 60.0, 1.0  # nanoseconds on a 2023 server core
 
@@ -38,9 +40,13 @@ class Stage:
 
 # Chains of fully connected layers do best from a band curve. Convolutions do best level by level or, given more time,
 # from a hot Hilbert curve. Polishing pays once they have settled: each was measured on both, 1,024 and 4,096 clusters.
-SHORT = (Stage("annealed", "given", 0.5, WARM), Stage("annealed by level", "levels", 0.5, WARM))
+# On spiking transformers no curve comes near even a short anneal level by level: all moves go there.
+PILOT = Stage("short, by level", "levels", 0.1, WARM)
+AHEAD = 0.8  # cost of the pilot over that of the start, below which no curve is tried
+BY_LEVEL = (Stage("annealed by level", "levels", 0.9, WARM),)
+SHORT = (Stage("annealed", "given", 0.45, WARM), Stage("annealed by level", "levels", 0.45, WARM))
 LONG = (
-    Stage("annealed", "given", 0.2, WARM),
+    Stage("annealed", "given", 0.1, WARM),
     Stage("annealed by level", "levels", 0.2, WARM),
     Stage("annealed from hilbert", "hilbert", 0.2, HOT),
     *(Stage("reheated", "best", 0.1, MILD) for _ in range(4)),
@@ -51,14 +57,16 @@ ENOUGH = 6000  # tries per cluster from which the long search beats the short on
 def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints, list[tuple[str, float]]]:
     """The best seats of several anneals that share ``work`` (nanoseconds per cluster); ``start`` if none is better.
 
-    Also returns (stage, cost) of each.
+    Also returns (stage, cost) of each, and ends with a descent.
     """
     moves = moves_for(problem, work)
-    stages = LONG if moves >= ENOUGH else SHORT
-    seeds = np.random.SeedSequence(seed).generate_state(len(stages), np.uint64) | np.uint64(1)
+    stages = [PILOT]
+    seeds = iter(np.random.SeedSequence(seed).generate_state(1 + len(LONG), np.uint64) | np.uint64(1))
     best, least = start, problem.cost(start)
+    worth = AHEAD * least
     trail = []
-    for stage, stage_seed in zip(stages, seeds, strict=True):
+    while stages:
+        stage, stage_seed = stages.pop(0), next(seeds)
         if stage.start == "levels":
             seats = multilevel(problem, stage.share * moves, stage_seed)
         else:
@@ -68,7 +76,10 @@ def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints,
         trail.append((stage.name, price * problem.unit))
         if price < least:
             best, least = seats, price
-    return best, trail
+        if stage is PILOT:
+            curves = LONG if moves >= ENOUGH else SHORT
+            stages = list(BY_LEVEL if price < worth else curves)
+    return descended(problem, best, _sweeps(problem, moves)), trail
 
 
 def moves_for(problem: Problem, work: float) -> float:
@@ -77,11 +88,17 @@ def moves_for(problem: Problem, work: float) -> float:
     return work / (WORK_PER_MOVE + WORK_PER_LINK * links)
 
 
-def descended(problem: Problem, seats: Ints) -> Ints:
-    """Swap until no swap near a cluster, or near where its links pull it, lowers the cost."""
+def descended(problem: Problem, seats: Ints, sweeps: int = SWEEPS) -> Ints:
+    """Swap clusters into seats near them, and near where their links pull them, where that lowers the cost."""
     state = problem.state(seats)
-    kernels.descend(problem.links, problem.mesh, state, SWEEPS)
+    kernels.descend(problem.links, problem.mesh, state, sweeps)
     return state.seat[problem.movable].astype(np.int64)
+
+
+def _sweeps(problem: Problem, moves: float) -> int:
+    """Passes of a descent whose first one tries all seats of 2 x 3 x 3 routers for every cluster."""
+    cells = max(int((np.diff(problem.mesh.first) > 0).sum()), 1)
+    return min(max(round(DESCENT * moves / (18 * len(problem.curve) / cells)), 1), SWEEPS)
 
 
 def annealed(
@@ -119,11 +136,11 @@ def _schedule(problem: Problem, moves: float, hot: float, cold: float) -> kernel
     busy = int((np.diff(links.start) > 0).sum())
     useful = busy and len(problem.movable) > 1
     steps = min(max(int(moves / LEAST), int(moves >= 1)), STEPS) if useful else 0
-    scale = float(links.weight.sum(dtype=np.float64)) / max(busy, 1) * problem.hop
+    scale = float(links.weight.sum(dtype=np.float64)) / max(busy, 1) * problem.pitch
     fall = np.linspace(0.0, 1.0, steps)
     return kernels.Schedule(
         temperature=scale * hot * (cold / hot) ** fall,
         radius=np.rint(WIDE + (NARROW - WIDE) * fall).astype(np.int64),
         moves=round(moves / steps) if steps else 0,
-        window=WINDOW,
+        window=int(np.clip(CACHE // (70 + 8 * len(links.target) / max(busy, 1)), 1, WINDOW)),
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.mapping.curves import hilbert
+from compiler.mapping.curves import chip_by_chip
 from compiler.mapping.kernels.anneal import Links, Mesh, State, total_cost
+from compiler.mapping.kernels.links import gather_rows
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, movable_clusters, routers
 
 _FRACTION = 1024  # stretched coordinates are multiples of 1/1024 hop where the price of a border is not whole
@@ -27,12 +28,13 @@ class Problem:
     Attributes:
         links, mesh: see the kernels.
         slot: int64 (n_seats,), the caller's slot of each seat.
-        curve: int64 (n_seats,), all seats in the order of Hilbert's curve through the routers.
+        curve: int64 (n_seats,), all seats along Hilbert's curve, chip by chip (``curves.chip_by_chip``).
         movable: int64 (n_movable,), clusters that take a seat, in layer order.
         column, row: int32 (n_clusters,), the cell of a fixed cluster (the nearest one), else 0.
         point: int64 (n_clusters,), packed stretched coordinates of a fixed cluster, else 0.
         unit: cost in hops times weight = kernel cost * ``unit``; exact where weights and crossing cost are whole.
         hop: stretched units in one hop.
+        pitch: stretched units from a router to the next, borders included, on average over the mesh.
     """
 
     links: Links
@@ -45,6 +47,7 @@ class Problem:
     point: Ints
     unit: float
     hop: int
+    pitch: float
 
     def state(self, seats: Ints) -> State:
         """Movable cluster k sits on ``seats[k]``; parts of the mesh are worked on in the order of the curve."""
@@ -90,19 +93,21 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
     row, column = np.divmod(cell[slot].astype(np.int32), columns)
     mesh = Mesh(columns, rows, first, column, row, points[slot])
     links, scale = _links(traffic, movable, float(np.ptp(stretched_x) + np.ptp(stretched_y)) if len(points) else 0.0)
+    sides = float(np.ptp(stretched_x[: len(slots)]) + np.ptp(stretched_y[: len(slots)])) if len(slots) else 0.0
     point = np.zeros(traffic.n_clusters, np.int64)
     point[pinned] = points[len(slots) :]
     return Problem(
         links=links,
         mesh=mesh,
         slot=slot,
-        curve=seats_in(first, hilbert(columns, rows)),
+        curve=seats_in(first, chip_by_chip(columns, rows, slots.mesh_columns, slots.mesh_rows, left, top)),
         movable=movable,
         column=np.clip(x - left, 0, columns - 1).astype(np.int32),
         row=np.clip(y - top, 0, rows - 1).astype(np.int32),
         point=point,
         unit=1 / (scale * hop),
         hop=hop,
+        pitch=max(sides / max(columns + rows - 2, 1), float(hop)),
     )
 
 
@@ -131,15 +136,8 @@ def symmetric(
 
     The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
     """
-    key = (source * n_clusters + target)[source != target]
-    weight = weight[source != target]
-    order = np.argsort(key, kind="stable")
-    key, weight = key[order], weight[order]
-    begin = np.flatnonzero(np.diff(key, prepend=-1))
-    key, weight = key[begin], np.add.reduceat(weight, begin) if len(begin) else weight
+    start, neighbour, weight = gather_rows(source, target, weight, n_clusters)
     largest, whole = weight.max(initial=1.0), bool((weight == np.rint(weight)).all())
     scale = min(_WEIGHT_LIMIT / largest, _COST_LIMIT / max(weight.sum() * diameter, 1.0))
     scale = 1.0 if whole and scale >= 1.0 else scale
-    owner, neighbour = np.divmod(key, max(n_clusters, 1))
-    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n_clusters))]).astype(np.uint64)
-    return Links(start, neighbour.astype(np.uint32), np.rint(weight * scale).astype(np.int32)), scale
+    return Links(start.astype(np.uint64), neighbour.astype(np.uint32), np.rint(weight * scale).astype(np.int32)), scale

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compiler.mapping.coarsen import coarsen
 from compiler.mapping.kernels import anneal as kernels
+from compiler.mapping.kernels.links import gather_rows
 from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
 from compiler.mapping.seating import Problem, pose
 from neurochip.errors import CapacityError, InputError
@@ -51,6 +52,22 @@ def test_every_cluster_gets_a_slot_of_its_own_at_the_cost_stated(seed: int, meth
     assert seated.max() < len(slots)
     assert found.slot[3] == found.slot[7] == -1
     assert found.cost == cost(traffic, slots, found.slot, fixed)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rows_of_neighbours_hold_every_edge_once_with_the_sum_of_its_weights(seed: int) -> None:
+    traffic = random_traffic(seed, 9)
+    ends, weight = (traffic.source.astype(np.int64), traffic.target.astype(np.int64)), traffic.weight.astype(np.float64)
+    start, neighbour, total = gather_rows(*ends, weight, 9)
+    sums: dict[tuple[int, int], float] = {}
+    for i, j, w in zip(*ends, weight, strict=True):
+        if i != j:
+            sums[int(i), int(j)] = sums.get((int(i), int(j)), 0.0) + w
+    owner = np.repeat(np.arange(9), np.diff(start)).tolist()
+    found = zip(zip(owner, neighbour.tolist(), strict=True), total.tolist(), strict=True)
+    assert len(neighbour) == len(sums)
+    assert dict(found) == sums
 
 
 @settings(max_examples=10, deadline=None)

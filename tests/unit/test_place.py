@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.placement import GRAPHS, Layered, board, mesh, traffic_of
-from compiler.mapping.curves import band_counts, bands, hilbert
+from compiler.mapping.curves import band_counts, bands, chip_by_chip, hilbert
 from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
 from neurochip.errors import InputError
 
@@ -17,6 +17,15 @@ SIZES = [(1, 1), (2, 2), (8, 8), (5, 3), (1, 7), (12, 4), (6, 9)]
 def test_curves_visit_every_router_once(columns: int, rows: int) -> None:
     for curve in [hilbert(columns, rows), *(bands(columns, rows, n) for n in band_counts(columns))]:
         assert sorted(curve.tolist()) == list(range(columns * rows))
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (8, 4), (3, 2)])
+def test_curve_chip_by_chip_finishes_a_chip_before_the_next(left: int, top: int) -> None:
+    cells = chip_by_chip(20, 9, 8, 4, left, top)
+    assert sorted(cells.tolist()) == list(range(180))
+    y, x = np.divmod(cells, 20)
+    chip = (y + top) // 4 * 100 + (x + left) // 8
+    assert np.count_nonzero(np.diff(chip)) == len(np.unique(chip)) - 1
 
 
 def test_hilbert_curve_steps_to_a_neighbour_on_power_of_two_squares() -> None:
@@ -121,7 +130,7 @@ def test_wrong_arguments_are_refused() -> None:
     traffic = Traffic(1, one, one, one)
     with pytest.raises(InputError, match=r"fixed must name clusters 0..0 at x, y >= 0, found cluster 4"):
         place(traffic, mesh(2), fixed={4: (0, 0)})
-    with pytest.raises(InputError, match="unknown effort 'much'; choose one of quick, medium, high or a number"):
+    with pytest.raises(InputError, match="unknown effort 'much'; choose one of auto, quick, medium, high or a number"):
         place(traffic, mesh(2), effort="much")
     with pytest.raises(InputError, match="effort must not be negative, found -1"):
         place(traffic, mesh(2), effort=-1.0)

@@ -227,23 +227,40 @@ def balance_point(links: Links, state: State, cluster: int) -> tuple[np.int64, n
 
 
 @njit(cache=True)
-def descend(links: Links, mesh: Mesh, state: State, sweeps: int) -> np.int64:
-    """Force-directed swaps that lower the cost, near each cluster and near its balance point, until none does.
+def remind(links: Links, due: NDArray[np.bool_], cluster: int) -> None:
+    """``cluster`` has moved: it and its neighbours in the graph are due again."""
+    due[cluster] = True
+    for k in range(links.start[cluster], links.start[cluster + 1]):
+        due[links.target[k]] = True
 
-    Returns the change of cost; at most ``sweeps`` passes over all movable clusters.
+
+@njit(cache=True)
+def descend(links: Links, mesh: Mesh, state: State, sweeps: int) -> np.int64:
+    """Force-directed swaps that lower the cost, near each cluster and near its balance point.
+
+    Returns the change of cost. At most ``sweeps`` passes over the movable clusters; after the first, only over those
+    that moved or whose neighbours in the graph did.
     """
     change = np.int64(0)
+    due = np.ones(state.seat.shape[0], np.bool_)
     for _ in range(sweeps):
         before = change
         for cluster in state.movable:
+            if not due[cluster]:
+                continue
+            due[cluster] = False
             column, row = balance_point(links, state, cluster)
             gain, seat = best_near(links, mesh, state, cluster, state.column[cluster], state.row[cluster])
             far_gain, far_seat = best_near(links, mesh, state, cluster, column, row)
             if far_gain < gain:
                 gain, seat = far_gain, far_seat
             if seat >= 0:
+                other = state.occupant[seat]
                 swap(mesh, state, cluster, seat)
                 change += gain
+                remind(links, due, cluster)
+                if other >= 0:
+                    remind(links, due, other)
         if change == before:
             break
     return change
