@@ -69,13 +69,17 @@ class Dense(Projection):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv(Projection):
-    """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out) int8."""
+    """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out) int8.
+
+    ``channels``: the range of the sources' channels that it reads, of which C_in counts only these; all if None.
+    """
 
     kind: ClassVar[str] = "conv"
     weight: NDArray[np.int8]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
+    channels: tuple[int, int] | None = field(default=None, metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -151,7 +151,8 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     if isinstance(projection, Dense):
         total = matmul(x, projection.weight)
     elif isinstance(projection, Conv):
-        total = correlate(x, projection.weight, projection.stride, projection.padding, projection.groups)
+        read = x if projection.channels is None else x[..., slice(*projection.channels)]
+        total = correlate(read, projection.weight, projection.stride, projection.padding, projection.groups)
     elif isinstance(projection, Gather):
         total = matmul(block_sums(x, target.height, target.width), projection.weight)
     elif isinstance(projection, Pool):

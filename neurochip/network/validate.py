@@ -202,6 +202,12 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
             yield f"target positions {target[:2]} do not divide the source's {source[:2]} into equal blocks"
     elif isinstance(projection, Conv | Encoder):
         groups = projection.groups if isinstance(projection, Conv) else 1
+        if isinstance(projection, Conv) and projection.channels is not None:
+            first, last = projection.channels
+            if not 0 <= first < last <= source[2] or groups != 1:
+                yield f"expected one group that reads channels 0 to {source[2]}, found {groups} and {first} to {last}"
+                return
+            source = (source[0], source[1], last - first)
         if groups < 1 or source[2] % groups or target[2] % groups:
             yield f"{groups} groups do not divide {source[2]} and {target[2]} channels"
             return
