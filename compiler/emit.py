@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.mapping.axes import Range, reached, read_box, spans
+from compiler.mapping.axes import Range, reached, read_box
 from compiler.mapping.demand import (
     Ints,
     bias_axons,
@@ -43,11 +43,16 @@ def emit_tables(
 ) -> Tables:
     """All tables; ``core_of`` holds the core of every tile of each population."""
     tiles, first = tile_table(network, tilings, core_of)
-    bundles = tuple(dict.fromkeys(p.sources for p in network.projections if uses_axons(p)))
+    bundles = bundles_of(network)
     ports, synapses = port_table(network, tiles, first, bundles)
     routes = route_table(network, tilings, first, bundles, ports)
     use = core_use(network, tiles, ports, synapses, routes, bundles, n_cores, chip, bits)
     return Tables(tiles=tiles, ports=ports, synapses=synapses, routes=routes, use=use)
+
+
+def bundles_of(network: Network) -> tuple[tuple[Source, ...], ...]:
+    """Distinct source tuples of the projections, in order of first use."""
+    return tuple(dict.fromkeys(p.sources for p in network.projections if uses_axons(p)))
 
 
 def tile_table(network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints]) -> tuple[Table, dict[str, int]]:
@@ -214,7 +219,8 @@ def einsum_words(projection: Einsum, tiles: Table, ports: Table, chip: ChipSpec,
     lists = (ports["c1"] - ports["c0"]).astype(np.int64)
     if not chip.weight_sharing:
         lists = lists * (ports["y1"] - ports["y0"]) * (ports["x1"] - ports["x0"])
-    return np.asarray(lists * list_words(reached(projection, spans(projection, bounds_of(tiles))), True, chip, bits))
+    rows, columns, channels = (end - begin for begin, end in bounds_of(tiles))
+    return np.asarray(lists * list_words(reached(projection, (rows, columns, channels)), True, chip, bits))
 
 
 def bundle_width(network: Network, bundle: tuple[Source, ...]) -> int:

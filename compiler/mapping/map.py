@@ -7,7 +7,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from compiler.emit import Tables, emit_tables, route_neurons
+from compiler.emit import Tables, bundles_of, emit_tables, route_neurons
 from compiler.mapping.demand import Ints, payload_bits
 from compiler.mapping.pack import lower_bound, pack
 from compiler.mapping.place import Slots, Traffic, compare, place
@@ -24,7 +24,8 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
     Raises ``CapacityError`` (with the limit, the excess and the layer) or ``UnsupportedError``.
     """
     tilings = tile_network(network, chip, origin.weight_bits)
-    on_cores = [tilings[p.name] for p in network.populations if p.neuron.kind in ("lif", "readout", "burst")]
+    network = with_copies(network, tilings)
+    on_cores = [tilings[p.name] for p in network.populations if on_neuron_cores(p)]
     packed = pack(on_cores, chip)
     n_cores = int(packed.max()) + 1
     core_of, start = {}, 0
@@ -117,6 +118,8 @@ def placed(
     flows = route_neurons(tables.tiles, tables.ports, tables.routes)
     bits = np.array([payload_bits(p) for p in network.populations], np.int64)
     flows = flows * bits[tables.tiles["population"][tables.routes["source_tile"]]]
+    lines = np.array([bundle[0].lines for bundle in bundles_of(network)], np.int64)
+    flows = flows * lines[tables.ports["bundle"][tables.routes["port"]]]
     source = tables.tiles["core"][tables.routes["source_tile"]]
     target = tables.ports["core"][tables.routes["port"]]
     traffic = Traffic(n_cores + len(extras), source, target, flows)
