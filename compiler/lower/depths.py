@@ -8,6 +8,7 @@ import networkx as nx
 
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Network
+from neurochip.network.projections import Product, Projection, Source
 from neurochip.network.validate import MAX_INTERVAL
 
 
@@ -22,13 +23,17 @@ class Edge:
 
 
 def edges(network: Network) -> list[Edge]:
-    """Every connection, with the ticks from a source's own tick until all it sends for a step can have arrived."""
+    """Every connection, with the ticks from a source's own tick until all it sends for a step can have arrived.
+
+    Synapses that learn a product hear its tokens one after the other, over the whole interval.
+    """
     by_name = network.by_name
-    return [
-        Edge(s.population, p.target, by_name[s.population].duration, s.steps_back)
-        for p in network.projections
-        for s in p.sources
-    ]
+
+    def latency(projection: Projection, source: Source) -> int:
+        serial = isinstance(projection, Product) and projection.method == "plastic"
+        return network.interval if serial else by_name[source.population].duration
+
+    return [Edge(s.population, p.target, latency(p, s), s.steps_back) for p in network.projections for s in p.sources]
 
 
 def schedule(network: Network) -> tuple[int, dict[str, int]]:

@@ -80,21 +80,16 @@ def read_sizes(projection: Einsum, shape: tuple[Ints, Ints, Ints]) -> tuple[Ints
     return parts[0], parts[1], parts[2]
 
 
-def reached(projection: Einsum, extents: dict[str, Ints]) -> Ints:
-    """Synapses that one source neuron has in a tile that spans ``extents`` of the target's letters."""
-    alone = [letter for letter in projection.axes[1].replace(",", "") if letter not in projection.axes[0]]
-    some = next(iter(extents.values()))
-    return np.asarray(np.prod([extents[letter] for letter in alone], axis=0, dtype=np.int64) + np.zeros_like(some))
+def reached(projection: Einsum, lengths: tuple[Ints, Ints, Ints]) -> Ints:
+    """Synapses of one source neuron in tiles of so many rows, columns and channels: the target indices that share it.
 
-
-def spans(projection: Einsum, bounds: tuple[Range, Range, Range]) -> dict[str, Ints]:
-    """Letter of the target -> values that each box of ``bounds`` spans."""
-    sizes = projection.size_of
-    found: dict[str, Ints] = {}
-    for group, (low, high) in zip(projection.axes[1].split(","), bounds, strict=True):
-        ranges = letter_ranges(group, sizes, low, high)
-        found |= {letter: end - begin for letter, (begin, end) in ranges.items()}
-    return found
+    Along each group: all indices of the tile, but at most the values of the axes that only the target has.
+    """
+    sizes, source = projection.size_of, projection.axes[0]
+    total = np.ones_like(lengths[0])
+    for group, length in zip(projection.axes[1].split(","), lengths, strict=True):
+        total = total * np.minimum(length, prod(sizes[letter] for letter in group if letter not in source))
+    return total
 
 
 def times_read(projection: Einsum, boxes: Ints) -> tuple[Ints, Ints, Ints]:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from compiler.mapping.check_arithmetic import arithmetic_problems
 from compiler.mapping.check_cores import core_problems
+from compiler.mapping.check_crossbar import crossbar_problems
+from compiler.mapping.check_index import index_shortfall
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
-from neurochip.network.projections import Conv, Gather, Pool, Product, Projection
+from neurochip.network.projections import Conv, Einsum, Gather, Pool, Product, Projection
 from neurochip.program.image import Program, Table, uses_axons
 from neurochip.program.validate import bundle_grids, population_grids, validate_program
 
@@ -54,6 +56,7 @@ def mapping_problems(program: Program) -> Iterator[str]:
     yield from _blocks(program)
     yield from _routes(program)
     yield from core_problems(program)
+    yield from crossbar_problems(program)
 
 
 def _partition(program: Program) -> Iterator[str]:
@@ -101,14 +104,23 @@ def _blocks(program: Program) -> Iterator[str]:
 def _reach(program: Program, projection: Projection, rows: Ints) -> Iterator[str]:
     tiles = program.tiles[program.synapses["tile"][rows]]
     ports = program.ports[program.synapses["port"][rows]]
-    short = np.zeros(len(rows), bool)
-    for (low, top), (first, last) in zip(_AXES, receptive_fields(program.network, projection), strict=True):
-        begin, end = _over(np.minimum, first, tiles[low], tiles[top]), _over(np.maximum, last, tiles[low], tiles[top])
-        short |= (begin < end) & ((ports[low] > begin) | (ports[top] < end))
+    if isinstance(projection, Einsum):
+        short = index_shortfall(projection, tiles, ports)
+    else:
+        short = _window_shortfall(program.network, projection, tiles, ports)
     for row in rows[short][:1]:
         tile, port = program.synapses["tile"][row], program.synapses["port"][row]
         more = f" (and {int(short.sum()) - 1} more tiles)" if short.sum() > 1 else ""
         yield f"projection {projection.name!r}: port {port} does not cover all that tile {tile} listens to{more}"
+
+
+def _window_shortfall(network: Network, projection: Projection, tiles: Table, ports: Table) -> NDArray[np.bool_]:
+    """Rows whose port does not hold the windows that the tile of the same row listens to."""
+    short = np.zeros(len(tiles), bool)
+    for (low, top), (first, last) in zip(_AXES, receptive_fields(network, projection), strict=True):
+        begin, end = _over(np.minimum, first, tiles[low], tiles[top]), _over(np.maximum, last, tiles[low], tiles[top])
+        short |= (begin < end) & ((ports[low] > begin) | (ports[top] < end))
+    return short
 
 
 def receptive_fields(network: Network, projection: Projection) -> list[tuple[Ints, Ints]]:

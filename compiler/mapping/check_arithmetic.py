@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
 from neurochip.program.image import Program
 
 Ints = NDArray[np.int64]
@@ -37,11 +37,16 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
             needed = largest_product(program.network, projection)
             if population.high < needed:
                 yield f"{where}: payloads reach {needed}, but high is {population.high}"
+        if population.coding == "graded" and population.high >= 1 << program.chip.spikes.payload.value:
+            yield f"{where}: payloads reach {population.high}, a spike carries {program.chip.spikes.payload.value} bits"
         return
     if not 0 <= neuron.decay <= rules.max_decay or (neuron.decay and rules.leak == "none"):
         yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
     if neuron.kind == "burst":
         yield from _burst(program, population)
+    payload = program.chip.spikes.payload.value
+    if population.coding == "graded" and population.high >= 1 << payload:
+        yield f"{where}: payloads reach {population.high}, a spike carries {payload} bits"
     if neuron.kind not in ("lif", "burst"):
         return
     mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
@@ -72,8 +77,10 @@ def largest_product(network: Network, projection: Product) -> int:
 
 
 def _values(program: Program, projection: Projection) -> Iterator[str]:
-    if isinstance(projection, Product):
+    if isinstance(projection, Product) or program.network.by_name[projection.target].home == "host":
         return
+    if isinstance(projection, Bias) and (projection.place != "axon" or projection.types):
+        return  # see check_crossbar
     if isinstance(projection, Encoder):
         rules = program.chip.arithmetic
         low, high = encoder_range(program.network, projection)
@@ -86,7 +93,9 @@ def _values(program: Program, projection: Projection) -> Iterator[str]:
         return
     allowed = program.chip.weight_format(program.origin.weight_bits)
     weight = (
-        np.asarray(projection.weight) if isinstance(projection, Dense | Conv | Gather | Pool | Bias) else np.zeros(1)
+        np.asarray(projection.weight)
+        if isinstance(projection, Dense | Conv | Gather | Pool | Bias | Einsum)
+        else np.zeros(1)
     )
     low, high = int(weight.min(initial=0)), int(weight.max(initial=0))
     if low < allowed.low or high > allowed.high:
@@ -143,6 +152,9 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         return total, total
     source = network.by_name[projection.sources[0].population]
     target = network.by_name[projection.target]
+    if isinstance(projection, Product):
+        held = source.channels // projection.heads * (projection.limit or source.positions)
+        return np.zeros(target.channels, np.int64), np.full(target.channels, held << projection.shift, np.int64)
     spikes = sum(network.by_name[s.population].high for s in projection.sources)
     if isinstance(projection, Dense | Gather):
         taps = projection.weight.astype(np.int64)[None, None]
@@ -151,6 +163,9 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
     elif isinstance(projection, Conv):
         grids = (source.height, source.width), (target.height, target.width)
         least, most = _window_range(projection.weight, projection.stride, projection.padding, grids)
+    elif isinstance(projection, Einsum):
+        value = np.full(target.channels, projection.weight * projection.fan_in, np.int64)
+        least, most = np.minimum(value, 0), np.maximum(value, 0)
     elif isinstance(projection, Pool):
         taps = np.full((*projection.kernel, 1, target.channels), projection.weight, np.int64)
         grids = (source.height, source.width), (target.height, target.width)

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.check_index import index_lists, learners, learnt_lists
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
-from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, USE, Program, Table
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, UNIT, USE, Program, Table
 
 Ints = NDArray[np.int64]
-_KIND_NAMES = {NEURON_CORE: "neuron core", PROCESSOR: "embedded processor", HOST: "host"}
-_HOME = {"lif": NEURON_CORE, "burst": NEURON_CORE, "readout": NEURON_CORE, "source": HOST, "product": PROCESSOR}
+_KIND_NAMES = {NEURON_CORE: "neuron core", PROCESSOR: "embedded processor", HOST: "host", UNIT: "attention unit"}
+_PLACES = {"processor": PROCESSOR, "unit": UNIT}
+_HOME = {"lif": NEURON_CORE, "burst": NEURON_CORE, "graded": NEURON_CORE, "readout": NEURON_CORE, "source": HOST}
 _AXES = (("y0", "y1"), ("x0", "x1"), ("c0", "c1"))
 
 
@@ -29,7 +31,7 @@ def _places(program: Program) -> Iterator[str]:
     cores, chip = program.cores, program.chip
     kind, x, y, slot, number = (cores[name].astype(np.int64) for name in ("kind", "x", "y", "slot", "chip"))
     columns, rows = chip.mesh_columns, chip.mesh_rows
-    for mine in (kind == k for k in (NEURON_CORE, PROCESSOR)):
+    for mine in (kind == k for k in (NEURON_CORE, PROCESSOR, UNIT)):
         place = ((y * columns * chip.chip_columns + x) << 16 | slot)[mine]
         values, counts = np.unique(place, return_counts=True)
         for value in values[counts > 1][:1]:
@@ -50,16 +52,19 @@ def _places(program: Program) -> Iterator[str]:
 
 def _kinds(program: Program) -> Iterator[str]:
     kinds = program.cores["kind"][program.tiles["core"]]
-    homes = np.array([_home(p) for p in program.network.populations])
+    homes = np.array([_home(program, p) for p in program.network.populations])
     for tile in np.flatnonzero(kinds != homes[program.tiles["population"]])[:1]:
         population = program.network.populations[program.tiles["population"][tile]]
         yield (
-            f"tile {tile} of population {population.name!r}: expected on a {_KIND_NAMES[_home(population)]}, "
+            f"tile {tile} of population {population.name!r}: expected on a {_KIND_NAMES[_home(program, population)]}, "
             f"found on core {program.tiles['core'][tile]}, a {_KIND_NAMES[int(kinds[tile])]}"
         )
 
 
-def _home(population: Population) -> int:
+def _home(program: Program, population: Population) -> int:
+    if population.neuron.kind == "product":
+        methods = {p.method for p in program.network.incoming[population.name] if isinstance(p, Product)}
+        return _PLACES[methods.pop()]
     return HOST if population.home == "host" else _HOME[population.neuron.kind]
 
 
@@ -96,7 +101,8 @@ def recount(program: Program) -> dict[str, Ints]:
     carried = carried * lines[ports["bundle"][routes["port"]]]
     copies = np.array([p.copies for p in program.network.populations], np.int64)
     area = _volume(ports[list(_columns(_AXES if not chip.weight_sharing else _AXES[:2]))])
-    inputs = np.bincount(ports["core"], weights=area * (_payload_bits(program) * lines)[ports["bundle"]], minlength=n)
+    each = (_payload_bits(program) * lines * learners(program))[ports["bundle"]]
+    inputs = np.bincount(ports["core"], weights=area * each, minlength=n)
     biases = {i: _digits(p) for i, p in enumerate(program.network.projections) if isinstance(p, Bias)}
     for number, digits in biases.items():
         on = tiles[program.synapses["tile"][program.synapses["projection"] == number]]
@@ -121,6 +127,11 @@ def _synapse_words(program: Program) -> Ints:
     for number, projection in enumerate(program.network.projections):
         mine = synapses["projection"] == number
         on = tiles[synapses["tile"][mine]]
+        if isinstance(projection, Einsum):
+            found = index_lists(projection, on, program.ports[synapses["port"][mine]], chip)
+            listed = np.array([count * _list_words(length, True, chip, stored) for count, length in found], np.int64)
+            total += _counts(on["core"], listed, len(total))
+            continue
         blocks = np.stack([on["core"], on["c0"], on["c1"], *ranges[mine].T], axis=1).astype(np.int64)
         copies = np.ones(len(blocks), np.int64)
         if chip.weight_sharing:
@@ -130,7 +141,7 @@ def _synapse_words(program: Program) -> Ints:
             copies = _volume(program.ports[synapses["port"][mine]][list(_columns(_AXES[:2]))])
         # few distinct channel ranges, many cores
         shapes, which = np.unique(blocks[:, 1:], axis=0, return_inverse=True)
-        words = np.array([_block_words(projection, shape, chip, stored) for shape in shapes.tolist()], np.int64)
+        words = np.array([_block_words(program, projection, shape, stored) for shape in shapes.tolist()], np.int64)
         if len(blocks):
             total += _counts(blocks[:, 0], words[which.reshape(-1)] * copies, len(total))
     return total
@@ -146,9 +157,13 @@ def _lines(program: Program) -> Ints:
     return np.array([max(1, len(bundle[0].types)) for bundle in program.bundles], np.int64)
 
 
-def _block_words(projection: Projection, channels: list[int], chip: ChipSpec, stored: int) -> int:
+def _block_words(program: Program, projection: Projection, channels: list[int], stored: int) -> int:
     """Words of a block whose ``channels`` are tile c0, c1 and port c0, c1."""
     t0, t1, s0, s1 = channels
+    chip = program.chip
+    if isinstance(projection, Product) and projection.method == "plastic":
+        lists = learnt_lists(program.network, projection, t0, t1)
+        return sum(count * _list_words(length, True, chip, stored) for count, length in lists)
     if isinstance(projection, Encoder | Product):
         return 0
     if isinstance(projection, Dense | Gather):
@@ -206,7 +221,8 @@ def _payload_bits(program: Program) -> Ints:
     by_name = program.network.by_name
     bits = []
     for bundle in program.bundles:
-        highs = [by_name[s.population].high for s in bundle if by_name[s.population].neuron.kind == "product"]
+        products = [by_name[s.population] for s in bundle if by_name[s.population].neuron.kind == "product"]
+        highs = [p.high for p in products if p.coding != "graded"]
         bits.append(int(np.ceil(np.log2(max(highs) + 1))) if highs else 1)
     return np.array(bits, np.int64)
 

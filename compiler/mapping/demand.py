@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.mapping.axes import reached, read_sizes, widest
+from compiler.mapping.axes import reached, read_sizes
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
@@ -81,7 +81,8 @@ def source_channels(
 
 def payload_bits(population: Population) -> int:
     """Axons a position's payload takes where a spike is one bit: a product's integer is sent as its binary digits."""
-    return population.high.bit_length() if population.neuron.kind == "product" else 1
+    digits = population.neuron.kind == "product" and population.coding != "graded"
+    return population.high.bit_length() if digits else 1
 
 
 def lines_of(projection: Projection) -> int:
@@ -135,7 +136,7 @@ def synapse_words(
     if isinstance(projection, Einsum):
         height, width, channels = read_sizes(projection, (th, tw, tc))
         lists = channels * (1 if chip.weight_sharing else height * width)
-        return lists * list_words(reached(projection, widest(projection, (th, tw, tc))), True, chip, bits)
+        return lists * list_words(reached(projection, (th, tw, tc)), True, chip, bits)
     words = shared_words(projection, source, target, tc, chip, bits)
     if chip.weight_sharing or source is None:
         return words

@@ -20,8 +20,9 @@ def _table(*columns: str) -> np.dtype[np.void]:
     return np.dtype([(name, "<i4") for name in columns])
 
 
-NEURON_CORE, PROCESSOR, HOST = 0, 1, 2
-"""Values of ``cores.kind``: a neuro-core, an embedded processor, the host that injects input spikes."""
+NEURON_CORE, PROCESSOR, HOST, UNIT = 0, 1, 2, 3
+"""Values of ``cores.kind``: a neuro-core, an embedded processor, the host that injects input spikes, an attention unit.
+"""
 
 CORES = _table("kind", "chip", "x", "y", "slot")
 """One row a core: what it is, its chip, its router in the mesh of all chips, its slot at that router."""

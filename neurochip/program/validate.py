@@ -76,7 +76,7 @@ def _tables(program: Program) -> Iterator[str]:
 def _references(program: Program) -> Iterator[str]:
     mesh, network = program.chip, program.network
     tops = {
-        ("cores", "kind"): 3,
+        ("cores", "kind"): 4,
         ("cores", "chip"): mesh.max_chips,
         ("cores", "x"): mesh.mesh_columns * mesh.chip_columns,
         ("cores", "y"): mesh.mesh_rows * mesh.chip_rows,
