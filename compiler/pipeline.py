@@ -113,7 +113,10 @@ def compile_graph(
 def run_passes(graph: Graph, chip: ChipSpec, bits: int, report: Report | None = None) -> Graph:
     """Every pass in order, verified after each."""
     weights = chip.weight_format(bits)
-    target = Target(arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high)
+    target = Target(
+        arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
+        shift_low=weights.shift_low, shift_high=weights.shift_high,
+    )  # fmt: skip
     verify(graph)
     for item in PASSES:
         graph = item.run(graph, target)

@@ -21,6 +21,7 @@ from compiler.ir.ops import (
     Conv2d,
     Delay,
     Embedding,
+    Feedback,
     Filter,
     Gelu,
     Increment,
@@ -40,6 +41,7 @@ from compiler.ir.ops import (
     Pad,
     QuantiseInput,
     Readout,
+    RegisterNeuron,
     Relu,
     Requantise,
     Reshape,
@@ -86,17 +88,30 @@ class _Growth:
             op = Input(shape=shape, integer=True, low=int(rng.integers(-3, 1)), high=int(rng.integers(1, 4)))
         else:
             op = Input(shape=shape, low=-inf, high=inf)
+        self.loops = np.random.default_rng(int(rng.integers(2**32)))
         self.nodes = [Node("input", op)]
         self.types = {"input": op.infer()}
 
     def graph(self):
+        loops = self.loops.random() < 0.3
+        if loops:
+            self.types["back"] = TensorType(self.types["input"].shape)
         for _ in range(int(self.rng.integers(3, 16))):
             name = str(self.rng.choice(list(self.types)))
             self.grow(name, self.types[name])
+        if loops:
+            self.close()
         read = {name for node in self.nodes for name in node.inputs}
         outputs = tuple(node.name for node in self.nodes if node.name not in read)
         settings = (Setting("T", self.timesteps, "default"), Setting("img size", (4, 2.5, None, "x"), "--set"))
         return verify(Graph("random", tuple(self.nodes), outputs, self.timesteps, settings, ("norm.weight",)))
+
+    def close(self):
+        """What has been read as "back" comes from some node of the same shape."""
+        shape = self.types["back"].shape
+        sources = [n for n, t in self.types.items() if n != "back" and t.shape == shape and t.timed]
+        source = str(self.loops.choice(sources))
+        self.nodes.insert(1, Node("back", Feedback(source=source, shape=shape)))
 
     def grow(self, name, x):
         candidates = [self.elementwise, self.layout]
@@ -197,6 +212,13 @@ class _Growth:
         return Reshape(shape=(x.size, 1) if self.rng.random() < 0.5 else (x.size,)), name
 
     def neuron(self, name, x):
+        if x.integer and max(abs(x.low), abs(x.high)) < 2**20 and self.rng.random() < 0.2:
+            return RegisterNeuron(
+                shift=int(self.rng.integers(0, 9)),
+                decay=int(self.rng.integers(0, 4096)),
+                threshold=64 * int(self.rng.integers(0, 9)),
+                rules=str(self.rng.choice(["{}", '{"fires":"ge"}'])),
+            ), name
         if self.rng.random() < 0.3:
             kinds = (
                 IntegerNeuron(

@@ -20,14 +20,16 @@ from compiler.ir.ops.pool import SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Sum
+from compiler.ir.ops.register_neuron import RegisterNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.lower.masks import lower_mask
 from compiler.lower.readout import lower_readout, lower_readouts
 from compiler.lower.state import Lowering
 from compiler.lower.sums import lower_sum, summed_current
 from compiler.lower.synapses import channel_order, lower_conv, lower_linear, lower_pool, synapses_of
-from compiler.lower.units import Demand, bias_digits, neuron_registers
+from compiler.lower.units import bias_digits
 from compiler.lower.values import PENDING, Current, Levels, Logits, Spikes, Sums, Value, value_grid
+from compiler.passes.registers import Demand, neuron_registers, possible_shifts
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import InputSpec, Network, Neuron
@@ -156,7 +158,7 @@ def lower_requantise(state: Lowering, node: Node) -> Value:
 def lower_neuron(state: Lowering, node: Node) -> Value:
     """A population that receives the current so far."""
     op, value = node.op, state.values[node.inputs[0]]
-    assert isinstance(op, NeuronOp)
+    assert isinstance(op, NeuronOp | RegisterNeuron)
     if isinstance(value, Spikes):  # attention products and relays: one-to-one
         low, high = (int(b) for b in (state.graph.types[node.inputs[0]].low, state.graph.types[node.inputs[0]].high))
         link = Pool(name=synapses_of(node), sources=value.shared(), target=PENDING, origin=node.name)
@@ -167,11 +169,14 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
         raise UnsupportedError(
             f"neuron {node.name!r}: reads the analog input directly; put a conv or linear layer before it"
         )
-    demand = Demand(
-        name=node.name, tau=op.tau, threshold=whole(node, op.threshold), fires=op.fires, reset=op.reset,
-        low=value.low, high=value.high, timesteps=state.graph.timesteps,
-    )  # fmt: skip
-    neuron, shift = neuron_registers(demand, state.rules, current_shifts(state, value))
+    if isinstance(op, RegisterNeuron):
+        neuron, shift = op.registers, op.shift
+    else:
+        demand = Demand(
+            name=node.name, tau=op.tau, threshold=whole(node, op.threshold), fires=op.fires, reset=op.reset,
+            low=value.low, high=value.high, timesteps=state.graph.timesteps,
+        )  # fmt: skip
+        neuron, shift = neuron_registers(demand, state.rules, current_shifts(state, value))
     state.add_population(node.name, value.grid, neuron, node.name)
     state.connect(node.name, value.projections, shift)
     if value.bias is not None and value.bias.any():
@@ -190,13 +195,11 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
 
 
 def current_shifts(state: Lowering, value: Current) -> range:
-    """Shifts that every part of a current can have: weights, bias registers, or both."""
-    registers = range(state.rules.bias_shift_max + 1)
-    if not value.encoded:
-        return state.shifts()
-    if all(isinstance(p, Encoder) for p in value.projections):
-        return registers
-    return range(max(registers.start, state.shifts().start), min(registers.stop, state.shifts().stop))
+    """Shifts that every part of a current can have."""
+    encoders = sum(isinstance(p, Encoder) for p in value.projections)
+    return possible_shifts(
+        state.rules, state.shifts(), encoded=encoders > 0, weighted=encoders < len(value.projections)
+    )
 
 
 def whole(node: Node, threshold: float) -> int:
@@ -231,6 +234,7 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (Transpose, lower_layout),
     (Requantise, lower_requantise),
     (NeuronOp, lower_neuron),
+    (RegisterNeuron, lower_neuron),
     (Sum, lower_sum),
     (Mul, lower_mask),
     (AndNot, lower_mask),

@@ -7,8 +7,8 @@ import numpy as np
 from compiler.ir.graph import Node
 from compiler.ir.ops.mask import AndNot, Mul
 from compiler.lower.state import Lowering
-from compiler.lower.units import Demand, neuron_registers
 from compiler.lower.values import Index, Spikes, Value
+from compiler.passes.registers import Demand, neuron_registers
 from neurochip.errors import UnsupportedError
 from neurochip.network.projections import Dense, Pool, Projection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.passes.fit_registers import FitRegisters
 from compiler.passes.fold_batch_norm import FoldBatchNorm
 from compiler.passes.fold_scales import FoldScales
 from compiler.passes.fuse_attention import FuseAttention
@@ -21,6 +22,7 @@ PASSES: tuple[Pass, ...] = (
     LowerPooling(),
     LowerReadout(),
     Quantise(),
+    FitRegisters(),
 )
 
 __all__ = ["PASSES", "Pass", "Target"]

@@ -16,6 +16,7 @@ class Target:
     Attributes:
         arithmetic: widths of bias, threshold and membrane registers.
         weight_low, weight_high: smallest and largest synaptic weight, e.g. -128 and 127.
+        shift_low, shift_high: synaptic weights may be shifted by these and all numbers between.
         per_neuron_threshold: a threshold for each neuron; no pass uses it yet, as a ``Neuron`` op has a single one.
         encoder_weight_bits: signed width of the first layer's weights, where the host computes that layer.
         input_bits: width of the quantised analog input.
@@ -24,6 +25,8 @@ class Target:
     arithmetic: Arithmetic
     weight_low: int
     weight_high: int
+    shift_low: int = 0
+    shift_high: int = 13
     per_neuron_threshold: bool = False
     encoder_weight_bits: int = 8
     input_bits: int = 8

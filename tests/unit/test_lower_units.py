@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.lower.units import Demand, bias_digits, neuron_registers
+from compiler.ir.ops import Neuron as NeuronOp
+from compiler.ir.ops import RegisterNeuron
+from compiler.lower.units import bias_digits
+from compiler.passes.registers import Demand, is_exact, neuron_registers
 from neurochip.chip.load import load_chip
 from neurochip.errors import UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
@@ -25,6 +28,42 @@ def test_leak_of_four_steps_gets_three_fractional_bits_below_the_threshold_grid(
     neuron, shift = neuron_registers(LIF, LOIHI, SHIFTS)
     assert shift == 6 + 3
     assert neuron == Neuron(kind="lif", decay=2048, threshold=(100 << 9) - 64, threshold_offset=64)
+
+
+@given(
+    tau=st.sampled_from([None, 1.0, 4 / 3, 2.0, 3.0, 4.0]),
+    fires=st.sampled_from(["ge", "gt"]),
+    chip_fires=st.sampled_from(["ge", "gt"]),
+    bound=st.sampled_from([3, 100, 9000, 200_000]),
+    timesteps=st.integers(1, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_registers_called_exact_fire_as_the_model_does(tau, fires, chip_fires, bound, timesteps, seed) -> None:
+    rng, rules = np.random.default_rng(seed), Arithmetic(fires=chip_fires)
+    theta = int(rng.integers(1, bound + 1))
+    demand = Demand(
+        name="lif", tau=tau, threshold=theta, fires=fires, reset="hard", low=-bound, high=bound, timesteps=timesteps
+    )
+    try:
+        neuron, shift = neuron_registers(demand, rules, SHIFTS)
+    except UnsupportedError:
+        return  # no memory, too much to forget
+    x = rng.integers(-bound, bound + 1, (timesteps, 1, 200)).astype(np.float64)
+    x[:, :, ::2] = np.where(rng.random((timesteps, 1, 100)) < 0.5, theta, theta / 2).astype(np.int64)
+    model = NeuronOp(tau=tau, decay_input=False, threshold=theta, fires=fires)
+    chip = RegisterNeuron(
+        shift=shift, decay=neuron.decay, threshold=neuron.threshold, threshold_offset=neuron.threshold_offset,
+        rules=rules.model_dump_json(exclude_defaults=True),
+    )  # fmt: skip
+    if is_exact(demand, rules, neuron, shift):
+        np.testing.assert_array_equal(model.reference(x), chip.reference(x))
+
+
+def test_usual_neurons_are_exact() -> None:
+    for tau, timesteps in ((2.0, 4), (None, 8), (1.0, 3), (3.0, 1)):
+        demand = replace(LIF, tau=tau, timesteps=timesteps, low=-30, high=30, threshold=20)
+        assert is_exact(demand, LOIHI, *neuron_registers(demand, LOIHI, SHIFTS))
 
 
 def test_integrate_and_fire_needs_no_fraction_and_no_leak() -> None:

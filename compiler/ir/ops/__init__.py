@@ -22,6 +22,7 @@ from compiler.ir.ops.pool import AvgPool, MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Mean, Sum, TimeMean
+from compiler.ir.ops.register_neuron import RegisterNeuron
 from compiler.ir.ops.running import Accumulate, Delay, Filter, Increment, Onset, Step
 from compiler.ir.ops.serial_neuron import SerialNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
@@ -52,6 +53,7 @@ OPS: tuple[type[Op], ...] = (
     QuantiseInput,
     Requantise,
     Readout,
+    RegisterNeuron,
     IntegerNeuron,
     MultiThresholdNeuron,
     TernaryNeuron,
@@ -116,6 +118,7 @@ __all__ = [
     "Pad",
     "QuantiseInput",
     "Readout",
+    "RegisterNeuron",
     "Relu",
     "Requantise",
     "Reshape",
