@@ -85,7 +85,7 @@ class Graph:
     def _consumers(self) -> dict[str, tuple[Node, ...]]:
         found: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
         for node in self.nodes:
-            for name in dict.fromkeys(node.inputs):
+            for name in dict.fromkeys((*node.inputs, *node.op.loops_from())):
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
@@ -123,7 +123,7 @@ class Graph:
         return tuple(self.node(name) for name in node.inputs)
 
     def consumers(self, name: str) -> tuple[Node, ...]:
-        """The nodes that read a value, each once, in order."""
+        """The nodes that read a value, each once, in order; earlier nodes that it comes back to are among them."""
         self.node(name)
         return self._consumers[name]
 
@@ -169,12 +169,20 @@ class Graph:
         """Whoever reads value ``old`` reads ``renames[old]`` instead; outputs too."""
         return self.replace_nodes({}, renames)
 
+    def needed(self) -> set[str]:
+        """Names of the outputs and of all that they depend on, in this step or an earlier one."""
+        alive: set[str] = set(self.outputs)
+        size = -1
+        while len(alive) > size:  # once more than there are loops inside loops
+            size = len(alive)
+            for node in reversed(self.nodes):
+                if node.name in alive:
+                    alive.update(node.inputs, node.op.loops_from())
+        return alive
+
     def without_dead_nodes(self) -> Graph:
         """Only inputs and what an output depends on."""
-        alive: set[str] = set(self.outputs)
-        for node in reversed(self.nodes):
-            if node.name in alive:
-                alive.update(node.inputs)
+        alive = self.needed()
         kept = tuple(node for node in self.nodes if node.name in alive or isinstance(node.op, Input))
         return replace(self, nodes=kept)
 

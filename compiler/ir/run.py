@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops.base import Floats
+from compiler.ir.ops.feedback import Feedback
 from compiler.ir.ops.input import Input
-from neurochip.errors import InputError
+from neurochip.errors import GraphError, InputError
 
 Record = Literal["counts", "spikes", "values"]
 
@@ -76,13 +77,14 @@ def run_graph(graph: Graph, x: ArrayLike | Mapping[str, ArrayLike], *, record: R
 
 def _run_block(graph: Graph, fed: dict[str, Floats], record: Record) -> GraphRun:
     """One batch; a value is dropped after its last reader."""
+    fed = fed | _run_loops(graph, fed)
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     readers.update(graph.outputs)
     alive: dict[str, Floats] = {}
     spikes: dict[str, NDArray[np.int64]] = {}
     values: dict[str, Floats] = {}
     for node in graph.nodes:
-        y = fed[node.name] if isinstance(node.op, Input) else _evaluate(graph, node, alive)
+        y = fed[node.name] if node.name in fed else _evaluate(graph, node, alive)
         alive[node.name] = y
         if node.op.is_neuron:
             counts = node.op.spike_counts(y)
@@ -98,6 +100,7 @@ def _run_block(graph: Graph, fed: dict[str, Floats], record: Record) -> GraphRun
 
 
 def _evaluate(graph: Graph, node: Node, alive: Mapping[str, Floats]) -> Floats:
+    """The value of one node from those of its inputs."""
     arguments = [alive[name] for name in node.inputs]
     if node.op.per_step:
         arguments = [_in_every_step(x, graph.timesteps) for x in arguments]
@@ -106,6 +109,42 @@ def _evaluate(graph: Graph, node: Node, alive: Mapping[str, Floats]) -> Floats:
 
 def _in_every_step(x: Floats, timesteps: int) -> Floats:
     return x if len(x) == timesteps else np.broadcast_to(x, (timesteps, *x.shape[1:]))
+
+
+def _run_loops(graph: Graph, fed: Mapping[str, Floats]) -> dict[str, Floats]:
+    """What comes back in every step, by the name of the feedback node.
+
+    Each pass over the loops gets at least one more step right, as the first steps depend on nothing that comes later;
+    a pass that changes nothing has found the only solution.
+    """
+    backs = {node.name: node.op for node in graph.nodes if isinstance(node.op, Feedback)}
+    if not backs:
+        return {}
+    upstream = graph.with_nodes(graph.nodes, [op.source for op in backs.values()]).needed()
+    still: dict[str, Floats] = dict(fed)
+    moving = [*backs]
+    for node in graph.nodes:
+        if node.name in upstream and node.name not in fed and node.name not in backs:
+            if any(name in moving for name in node.inputs):
+                moving.append(node.name)
+            else:
+                still[node.name] = _evaluate(graph, node, still)
+    body = [node for node in graph.nodes if node.name in set(moving) - set(backs)]
+    batch = next(iter(fed.values())).shape[1]
+    back = {name: np.zeros((graph.timesteps, batch, *op.shape)) for name, op in backs.items()}
+    for _ in range(graph.timesteps + 1):
+        alive = still | back
+        for node in body:
+            alive[node.name] = _evaluate(graph, node, alive)
+        following = {name: _one_later(alive[op.source], graph.timesteps) for name, op in backs.items()}
+        if all(np.array_equal(following[name], back[name], equal_nan=True) for name in back):
+            return back
+        back = following
+    raise GraphError(f"graph '{graph.name}': a loop reads later steps, so that it has no solution")
+
+
+def _one_later(x: Floats, timesteps: int) -> Floats:
+    return np.concatenate([np.zeros((1, *x.shape[1:])), _in_every_step(x, timesteps)[:-1]])
 
 
 def _joined(graph: Graph, parts: list[GraphRun]) -> GraphRun:

@@ -9,6 +9,7 @@ from compiler.ir.ops.base import Floats, Op, Weights
 from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.elementwise import Add, Scale
 from compiler.ir.ops.embedding import Embedding
+from compiler.ir.ops.feedback import Feedback
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.integer_neuron import IntegerNeuron
 from compiler.ir.ops.join import Broadcast, Concat, Pad, Slice
@@ -80,6 +81,7 @@ OPS: tuple[type[Op], ...] = (
     Broadcast,
     Pad,
     Step,
+    Feedback,
 )
 
 __all__ = [
@@ -97,6 +99,7 @@ __all__ = [
     "Conv2d",
     "Delay",
     "Embedding",
+    "Feedback",
     "Filter",
     "Floats",
     "Gelu",

@@ -42,6 +42,10 @@ class Op:
         """The result in float64; arguments and result have the two leading axes (T, B)."""
         raise NotImplementedError(f"{type(self).__name__}.reference")
 
+    def loops_from(self) -> tuple[str, ...]:
+        """Names of later nodes whose earlier steps the op reads."""
+        return ()
+
     def spike_counts(self, y: Floats) -> Floats:
         """How many spikes each element of the result ``y`` stands for; of neurons only."""
         return y
