@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,6 +30,8 @@ _FAULTS = (
     OverflowError,
     RuntimeError,
     ValueError,
+    tokenize.TokenError,  # NumPy's, of a header that looks like one of Python 2
+    MemoryError,  # of a header nested too deep
 )
 
 

@@ -21,6 +21,7 @@ from compiler.ir.ops import (
     BatchNorm,
     Conv2d,
     Delay,
+    Feedback,
     Floats,
     Input,
     Linear,
@@ -44,6 +45,7 @@ class NirTree:
 
     Attributes:
         made: for each value of the graph the NIR node that gives it.
+        late: values of later nodes and the NIR nodes that read their step before.
     """
 
     def __init__(self, graph: Graph, dt: float) -> None:
@@ -51,6 +53,7 @@ class NirTree:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.edges: list[tuple[str, str]] = []
         self.made: dict[str, str] = {}
+        self.late: list[tuple[str, str]] = []
         self.notes: list[str] = []
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -80,6 +83,10 @@ class NirTree:
         if factor == 1:
             return self.made[name]
         return self.add(called, "Scale", (self.made[name],), {"scale": np.full(self.shape(name), float(factor))})
+
+    def close_loops(self) -> None:
+        """Add the edges that lead back, once all nodes are there."""
+        self.edges += [(self.made[value], name) for value, name in self.late]
 
     def output(self, number: int, value: str, readout: str) -> None:
         """Output ``number`` of the graph; HDF5 keeps no order."""
@@ -266,6 +273,13 @@ def _delay(tree: NirTree, node: Node, op: Any) -> str:
     return tree.add(node.name, "Delay", (tree.made[node.inputs[0]],), {"delay": delay})
 
 
+def _feedback(tree: NirTree, node: Node, op: Any) -> str:
+    bounds = {"integer": int(op.integer), "low": float(op.low), "high": float(op.high)}
+    name = tree.add(node.name, "Scale", (), {"scale": np.ones(tree.shape(node.name))}, feedback=1, **bounds)
+    tree.late.append((op.source, name))
+    return name
+
+
 def _accumulate(tree: NirTree, node: Node, op: Any) -> str | None:
     if op.mean:
         return None
@@ -303,5 +317,6 @@ RULES: tuple[tuple[type[Op], Callable[[NirTree, Node, Any], str | None]], ...] =
     (Sum, _reduce),
     (Delay, _delay),
     (Accumulate, _accumulate),
+    (Feedback, _feedback),
 )
 """Op -> NIR; a rule that gives None has met a case that NIR cannot say."""

@@ -55,6 +55,7 @@ def save_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1e-4) ->
     tree = NirTree(stepped, dt)
     for node in stepped.nodes:
         emit(tree, node)
+    tree.close_loops()
     for number, name in enumerate(stepped.outputs):
         readout = "mean" if number in averaged else "steps"
         tree.output(number, name, readout)

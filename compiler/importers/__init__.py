@@ -91,7 +91,7 @@ def load_model(
         arguments = input_range(checkpoint.args) | checkpoint.args
         return family.build(checkpoint.tensors, Options(family.options, arguments, settings))
     except (CheckpointError, GraphError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {_visible(str(error))}") from None
 
 
 def find_family(tensors: Tensors, arch: str | None = None) -> Family:
@@ -119,3 +119,8 @@ def find_family(tensors: Tensors, arch: str | None = None) -> Family:
     raise CheckpointError(
         f"the tensors are of no known architecture ({names}); the file holds {len(tensors)} tensors: {first}, ..."
     )
+
+
+def _visible(text: str) -> str:
+    """The text of an error without what a file's arguments could do to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

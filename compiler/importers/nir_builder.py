@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,12 @@ import numpy as np
 from compiler.importers.nir_file import NirNode
 from compiler.importers.options import Options
 from compiler.ir.graph import Node
-from compiler.ir.ops import Add, Affine, BatchNorm, Floats, Op, Scale
+from compiler.ir.ops import Add, Affine, BatchNorm, Feedback, Floats, Op, Scale
 from compiler.ir.types import TensorType
 from neurochip.errors import CheckpointError, GraphError
+
+RESETS = ("hard", "soft", "late", "delayed", "lagging", "blank", "none")
+"""Of neurons, as in ``compiler.ir.ops.LeakyNeuron``; only the first two are NIR's and a chip's."""
 
 FLOAT32_ROUNDING = 5e-7
 """A factor this close to 1 is 1: r = tau / dt, computed in float32 and multiplied back."""
@@ -43,6 +48,17 @@ class NirBuilder:
         self.nodes.append(Node(unique, op, inputs))
         return unique
 
+    def feedback(self, name: str, source: str, kind: TensorType) -> str:
+        """What comes back from the file's node ``source``; ``close_loops`` says later which node that became."""
+        op = Feedback(source=source, shape=kind.shape, integer=kind.integer, low=kind.low, high=kind.high)
+        return self.add(name, op)
+
+    def close_loops(self, made: Mapping[str, str]) -> None:
+        """Let what comes back come from the nodes that those of the file became."""
+        for index, node in enumerate(self.nodes):
+            if isinstance(node.op, Feedback):
+                self.nodes[index] = replace(node, op=replace(node.op, source=made[node.op.source]))
+
     def sum_of(self, name: str, inputs: tuple[str, ...]) -> str:
         """What arrives over several edges is added."""
         return inputs[0] if len(inputs) == 1 else self.add(f"{name}.sum", Add(), *inputs)
@@ -52,7 +68,7 @@ class NirBuilder:
         local = node.metadata.get(name)
         if local is None or name in self._said:
             return self.options.choice(name)
-        option = {"reset": ("hard", "soft"), "fires": ("gt", "ge"), "readout": ("mean", "steps")}[name]
+        option = {"reset": RESETS, "fires": ("gt", "ge"), "readout": ("mean", "steps")}[name]
         if local not in option:
             raise CheckpointError(f"metadata '{name}': expected {' or '.join(option)}, found {local!r}")
         return str(local)

@@ -17,30 +17,33 @@ from typing import Literal
 
 import numpy as np
 
-from compiler.importers.nir_builder import FLOAT32_ROUNDING, NirBuilder, parameter, uniform
+from compiler.importers.nir_builder import FLOAT32_ROUNDING, RESETS, NirBuilder, parameter, uniform
 from compiler.importers.nir_file import NirNode
-from compiler.ir.ops import Accumulate, Add, Affine, Delay, Floats, Neuron, Scale
+from compiler.ir.ops import Accumulate, Add, Affine, Delay, Filter, Floats, IntegerNeuron, LeakyNeuron, Neuron
 from neurochip.errors import CheckpointError, UnsupportedError
 
+__all__ = ["RESETS", "read_delay", "read_if", "read_integrator", "read_lif", "read_threshold"]
+
 MAX_STEPS = 4096
-"""Longest filter or delay that is written out, in steps."""
+"""Longest delay that is written out, in steps."""
 
 
 def read_lif(builder: NirBuilder, name: str, node: NirNode, x: str) -> str:
-    """LIF and CubaLIF; their parameters may differ from neuron to neuron, except the membrane's time constant."""
+    """LIF and CubaLIF; their parameters may differ from neuron to neuron."""
     shape = builder.types[x].shape
     key = "tau"
+    rockpool = builder.options.choice("written_by") == "rockpool"
     if node.kind == "CubaLIF":
         x, key = _synapse(builder, name, node, x), "tau_mem"
     k = _rate(builder, name, node, key, shape)
-    fraction = uniform(k)
-    if fraction is None:
-        tau = parameter(node, name, key, shape)
-        raise UnsupportedError(
-            f"node '{name}' ({node.kind}): '{key}' differs between neurons ({tau.min():g} to {tau.max():g} s); "
-            "give a layer one time constant, or put the groups into nodes of their own"
-        )
     r, leak = (parameter(node, name, part, shape) for part in ("r", "v_leak"))
+    if rockpool:
+        return _several(builder, name, node, x, keep=1 - k, gain=np.ones_like(k))
+    if builder.options.choice("spikes") == "several":
+        return _several(builder, name, node, builder.transform(f"{name}.input", x, r, leak), keep=1 - k, gain=k)
+    fraction = uniform(k)
+    if fraction is None or builder.choice(node, "reset") not in ("hard", "soft"):
+        return _leaky(builder, name, node, x, k=k, r=r, leak=leak)
     # Twelve digits remove the rounding of tau / dt and no information of float32.
     steps = float(f"{1 / fraction:.12g}")
     return _fire(builder, name, node, x, gain=r, leak=leak, steps=max(steps, 1.0))
@@ -51,6 +54,10 @@ def read_if(builder: NirBuilder, name: str, node: NirNode, x: str) -> str:
     shape = builder.types[x].shape
     gain = builder.dt * parameter(node, name, "r", shape)
     gain = np.where(abs(gain - 1) <= FLOAT32_ROUNDING, 1.0, gain)
+    if builder.options.choice("spikes") == "several":
+        return _several(builder, name, node, x, keep=np.ones_like(gain), gain=gain)
+    if builder.choice(node, "reset") not in ("hard", "soft"):
+        return _leaky(builder, name, node, x, k=np.zeros_like(gain), r=gain, leak=np.zeros_like(gain))
     return _fire(builder, name, node, x, gain=gain, leak=None, steps=None)
 
 
@@ -80,17 +87,26 @@ def read_integrator(builder: NirBuilder, name: str, node: NirNode, x: str) -> st
 
 
 def read_delay(builder: NirBuilder, name: str, node: NirNode, x: str) -> str:
-    """Delay, by whole steps."""
-    delay = parameter(node, name, "delay", builder.types[x].shape)
-    seconds = uniform(delay)
-    if seconds is None:
-        raise UnsupportedError(f"node '{name}' (Delay): its delays differ; put each group into a node of its own")
-    steps = round(seconds / builder.dt)
-    if steps < 0 or abs(seconds / builder.dt - steps) > 1e-3:
+    """Delay, by whole steps, which may differ from neuron to neuron."""
+    shape = builder.types[x].shape
+    seconds = parameter(node, name, "delay", shape)
+    steps = np.rint(seconds / builder.dt)
+    if (steps < 0).any() or (abs(seconds / builder.dt - steps) > 1e-3).any():
         raise CheckpointError(
-            f"node '{name}' (Delay): {seconds:g} s is no whole number of steps of {builder.dt:g} s; choose --set dt=..."
+            f"node '{name}' (Delay): {seconds.max():g} s is no whole number of steps of {builder.dt:g} s; "
+            "choose --set dt=..."
         )
-    return _delayed(builder, name, x, min(steps, builder.timesteps))
+    steps = np.minimum(steps, builder.timesteps)
+    longest = int(steps.max())
+    if longest > MAX_STEPS:
+        raise UnsupportedError(f"node '{name}' (Delay): {longest} steps; at most {MAX_STEPS} can be read")
+    if uniform(steps) is not None:
+        return _delayed(builder, name, x, longest)
+    groups, done = [], 0
+    for count in np.unique(steps).astype(int):
+        x, done = _delayed(builder, f"{name}.{count}", x, count - done), int(count)
+        groups.append(builder.add(f"{name}.of.{count}", Affine(gain=(steps == count).astype(np.float32)), x))
+    return builder.add(name, Add(), *groups)
 
 
 def _fire(
@@ -126,11 +142,58 @@ def _fire(
     return builder.add(name, op, x)
 
 
+def _leaky(builder: NirBuilder, name: str, node: NirNode, x: str, *, k: Floats, r: Floats, leak: Floats) -> str:
+    """Neurons whose time constants differ, or with snnTorch's resets; k = 0 is IF with ``r`` its gain."""
+    shape = builder.types[x].shape
+    bottom = parameter(node, name, "v_reset", shape, default=0.0)
+    gain = np.where(k > 0, k * r, r)
+    gain = np.where(abs(gain - 1) <= FLOAT32_ROUNDING, 1.0, gain)
+    reset = builder.choice(node, "reset")
+    if reset != "hard" and bottom.any():
+        raise CheckpointError(f"node '{name}' ({node.kind}): reset={reset} knows no v_reset other than 0")
+    op = LeakyNeuron(
+        decay=_plain(1 - k), gain=_plain(gain), rest=_plain(leak), start=_plain(bottom), v_reset=_plain(bottom),
+        threshold=_plain(parameter(node, name, "v_threshold", shape)), reset=reset,  # type: ignore[arg-type]
+        fires="ge" if builder.choice(node, "fires") == "ge" else "gt",
+    )  # fmt: skip
+    return builder.add(name, op, x)
+
+
+def _several(builder: NirBuilder, name: str, node: NirNode, x: str, *, keep: Floats, gain: Floats) -> str:
+    """Neurons that fire as often in a step as their membrane holds the threshold."""
+    threshold = parameter(node, name, "v_threshold", builder.types[x].shape)
+    if builder.choice(node, "reset") != "soft" or builder.choice(node, "fires") != "ge":
+        raise CheckpointError(f"node '{name}' ({node.kind}): spikes=several goes with reset=soft and fires=ge")
+    if (threshold <= 0).any():
+        raise CheckpointError(f"node '{name}' ({node.kind}): expected v_threshold above 0, found {threshold.min():g}")
+    level, share, decay = uniform(threshold), uniform(gain), uniform(keep)
+    if level is None or share is None:
+        x, level, share = builder.transform(f"{name}.input", x, gain / threshold, np.zeros_like(gain)), 1.0, 1.0
+    if decay is None:
+        raise UnsupportedError(
+            f"node '{name}' ({node.kind}): its time constants differ between neurons that fire several spikes a step "
+            f"(decay {keep.min():g} to {keep.max():g}); give a layer one time constant, or put groups into own nodes"
+        )
+    op = IntegerNeuron(levels=None, rounding="down", decay=decay, gain=share, quantum=level, subtract=level)
+    return builder.add(name, op, x)
+
+
+def _plain(values: Floats) -> float | Floats:
+    """One number for all neurons if it is the same."""
+    same = uniform(values)
+    return values if same is None else same
+
+
 def _synapse(builder: NirBuilder, name: str, node: NirNode, x: str) -> str:
     """The current of a CubaLIF or CubaLI."""
     shape = builder.types[x].shape
     k = _rate(builder, name, node, "tau_syn", shape)
     gain = parameter(node, name, "w_in", shape, default=1.0)
+    writer = builder.options.choice("written_by")
+    if writer == "norse":  # i = (1 - k) i + x, of which the exporter leaves w_in = 1
+        gain = 1 / k
+    elif writer == "rockpool":  # i = (1 - k) (i + x)
+        gain = (1 - k) / k
     return _filtered(builder, f"{name}.current", x, k, gain, np.zeros_like(gain))
 
 
@@ -151,26 +214,11 @@ def _rate(builder: NirBuilder, name: str, node: NirNode, key: str, shape: tuple[
 
 
 def _filtered(builder: NirBuilder, name: str, x: str, k: Floats, gain: Floats, leak: Floats) -> str:
-    """``y[t] = (1 - k) y[t-1] + k (gain x[t] + leak)``, y before the start 0, from delays.
-
-    The sum of (keep D)^n over n < 2^m is the product of 1 + (keep D)^(2^j) over j < m, D the delay of one step.
-    """
-    if builder.timesteps > MAX_STEPS:
-        raise UnsupportedError(
-            f"node '{name}': a filter over {builder.timesteps} steps; at most {MAX_STEPS} can be read"
-        )
+    """``y[t] = (1 - k) y[t-1] + k (gain x[t] + leak)``, y before the start 0."""
     whole = k * gain
     whole = np.where(abs(whole - 1) <= FLOAT32_ROUNDING, 1.0, whole)
     y = builder.transform(f"{name}.input", x, whole, k * leak)
-    keep, span = 1 - k, 1
-    while span < builder.timesteps and keep.any():
-        past = _delayed(builder, f"{name}.past", y, span)
-        factor = uniform(keep**span)
-        op = Affine(gain=keep**span) if factor is None else Scale(factor=factor)
-        if factor != 0:
-            y = builder.add(f"{name}.kept", Add(), y, builder.add(f"{name}.decayed", op, past))
-        span *= 2
-    return y
+    return builder.add(name, Filter(decay=_plain(1 - k)), y) if (k < 1).any() else y
 
 
 def _delayed(builder: NirBuilder, name: str, x: str, steps: int) -> str:

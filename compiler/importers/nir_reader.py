@@ -26,10 +26,13 @@ from compiler.importers.nir_layers import (
     read_pool,
     read_scale,
 )
-from compiler.importers.nir_neurons import read_delay, read_if, read_integrator, read_lif, read_threshold
+from compiler.importers.nir_loops import Edge, late_edges
+from compiler.importers.nir_neurons import RESETS, read_delay, read_if, read_integrator, read_lif, read_threshold
+from compiler.importers.nir_writers import WRITERS, rockpool_step
 from compiler.importers.options import Option, Options
 from compiler.ir.graph import Graph, Setting
 from compiler.ir.ops import Input, TimeMean
+from compiler.ir.types import TensorType
 from compiler.ir.verify import verify
 from neurochip.errors import CheckpointError, GraphError, UnsupportedError
 
@@ -41,7 +44,13 @@ OPTIONS: tuple[Option, ...] = (
         meaning="k = dt/tau, or 1 - exp(-dt/tau)",
     ),
     Option(
-        name="reset", kind="choice", default="hard", choices=("hard", "soft"), meaning="to v_reset, or minus threshold"
+        name="reset", kind="choice", default="hard", choices=RESETS,
+        meaning="to v_reset, minus the threshold, or as snnTorch does",
+    ),
+    Option(name="spikes", kind="choice", default="one", choices=("one", "several"), meaning="in a step, at most"),
+    Option(
+        name="written_by", kind="choice", default="nir", choices=tuple(WRITERS),
+        meaning="the framework whose conventions are the defaults of the other settings",
     ),
     Option(name="fires", kind="choice", default="gt", choices=("gt", "ge"), meaning="above, or also at the threshold"),
     Option(name="readout", kind="choice", default="mean", choices=("mean", "steps"), meaning="outputs over time"),
@@ -74,7 +83,7 @@ _SEVERAL: dict[str, Callable[[NirBuilder, str, NirNode, tuple[str, ...]], str]] 
     "Conv2d": read_conv2d,
 }
 PRIMITIVES: tuple[str, ...] = (*_ONE, *_SEVERAL, "Flatten", "Input", "Output")
-"""What can be read, and graphs of it; recurrent graphs are refused."""
+"""What can be read, and graphs of it."""
 
 _AXES = {"Conv2d": 3, "Conv1d": 2, "Linear": 1, "Affine": 1, "SumPool2d": 3, "AvgPool2d": 3}
 _PASS = "pass"
@@ -89,7 +98,7 @@ def read_nir(path: str | Path, settings: Mapping[str, str] | None = None) -> Gra
 
     Raises:
         CheckpointError: a damaged file, an unknown primitive, shapes that do not fit, a setting that nobody said.
-        UnsupportedError: what a Graph cannot express, such as a recurrent connection; says the node and the remedy.
+        UnsupportedError: what a Graph cannot express; says the node and the remedy.
         MissingExtraError: h5py is not installed.
     """
     try:
@@ -153,24 +162,18 @@ def _port(graph: NirNode, prefix: str, name: str, kind: str) -> str:
 
 
 def _graph(flat: _Flat, settings: Mapping[str, str]) -> Graph:
-    order = _ordered(flat)
-    options = Options(_options(flat), flat.metadata, settings)
+    late = _late(flat)
+    order = _ordered(flat, late)
+    options = Options(_options(flat, settings), flat.metadata, settings)
     if not options.number("dt") > 0:
         raise CheckpointError(f"setting 'dt': expected seconds above 0, found {options.number('dt'):g}")
-    builder = NirBuilder(options, options.count("T"))
-    made: dict[str, str] = {}
-    for name in order:
-        node = flat.nodes[name]
-        sources = read_inputs(node, name) if node.kind == EXTENSION else tuple(flat.inputs[name])
-        if {*sources} != {*flat.inputs[name]}:
-            raise CheckpointError(f"node '{name}': its inputs {', '.join(sources)} are not those of its edges")
-        if node.kind == "Input":
-            made[name] = builder.add(_name(node, name), _input(flat, options, name))
-            continue
-        inputs = tuple(made[source] for source in sources)
-        if not inputs:
-            raise CheckpointError(f"node '{name}' ({node.kind}): nothing leads to it; expected an edge from an Input")
-        made[name] = _read(flat, builder, name, inputs)
+    backs: dict[str, TensorType] = {}
+    if late:
+        # What comes back has a size that only the way there tells.
+        builder, made = _assembled(flat, options, order, late, None)
+        backs = {name: _coming_back(builder, made, name) for name in dict.fromkeys(source for source, _ in late)}
+    builder, made = _assembled(flat, options, order, late, backs)
+    builder.close_loops(made)
     outputs = [made[name] for name in _outputs(flat)]
     if not outputs:
         raise CheckpointError("the graph has no Output node, so nothing says what its result is")
@@ -185,6 +188,70 @@ def _graph(flat: _Flat, settings: Mapping[str, str]) -> Graph:
         known + kept,
     )
     return verify(graph.without_dead_nodes())
+
+
+def _assembled(
+    flat: _Flat, options: Options, order: list[str], late: frozenset[Edge], backs: Mapping[str, TensorType] | None
+) -> tuple[NirBuilder, dict[str, str]]:
+    """The nodes in order, and by name in the file what each became.
+
+    Args:
+        backs: the types of what comes back over the ``late`` edges; None leaves these edges out, and with them the
+            nodes that nothing else reaches.
+    """
+    builder = NirBuilder(options, options.count("T"))
+    returning = {source: builder.feedback(f"{source}.before", source, kind) for source, kind in (backs or {}).items()}
+    made: dict[str, str] = {}
+    for name in order:
+        node = flat.nodes[name]
+        sources = read_inputs(node, name) if node.kind == EXTENSION else tuple(flat.inputs[name])
+        if {*sources} != {*flat.inputs[name]}:
+            raise CheckpointError(f"node '{name}': its inputs {', '.join(sources)} are not those of its edges")
+        if node.kind == "Input":
+            made[name] = builder.add(_name(node, name), _input(flat, options, name))
+        elif _comes_back(node):
+            if len(sources) != 1:
+                raise CheckpointError(f"node '{name}' (Scale): expected one edge to what comes back, found {sources}")
+            made[name] = builder.feedback(_name(node, name), sources[0], _type_coming_back(node, name))
+        else:
+            found = [(returning if (source, name) in late else made).get(source) for source in sources]
+            inputs = tuple(value for value in found if value is not None)
+            if backs is None and (not inputs or (node.kind == EXTENSION and None in found)):
+                continue
+            if not inputs:
+                raise CheckpointError(
+                    f"node '{name}' ({node.kind}): nothing leads to it; expected an edge from an Input"
+                )
+            made[name] = _read(flat, builder, name, inputs)
+    return builder, made
+
+
+def _late(flat: _Flat) -> frozenset[Edge]:
+    """The edges that close loops, apart from those that our own writer has marked."""
+    open_inputs = {name: [] if _comes_back(flat.nodes[name]) else list(own) for name, own in flat.inputs.items()}
+    return late_edges(flat.nodes, open_inputs)
+
+
+def _comes_back(node: NirNode) -> bool:
+    return node.kind == "Scale" and node.metadata.get("feedback") == 1
+
+
+def _type_coming_back(node: NirNode, name: str) -> TensorType:
+    shape = np.shape(node.values.get("scale", ()))
+    try:
+        low, high, integer = float(node.metadata["low"]), float(node.metadata["high"]), bool(node.metadata["integer"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"node '{name}' (Scale): metadata low, high and integer do not go together") from None
+    return TensorType(shape, integer=integer, low=low, high=high)
+
+
+def _coming_back(builder: NirBuilder, made: Mapping[str, str], name: str) -> TensorType:
+    """The type of what comes back: spikes, or real numbers of any size."""
+    if name not in made:
+        raise UnsupportedError(f"node '{name}' is in a loop that nothing leads into; connect the loop to an Input")
+    node = next(node for node in builder.nodes if node.name == made[name])
+    found = builder.types[made[name]]
+    return found if node.op.is_neuron else TensorType(found.shape)
 
 
 def _outputs(flat: _Flat) -> list[str]:
@@ -217,30 +284,33 @@ def _read(flat: _Flat, builder: NirBuilder, name: str, inputs: tuple[str, ...]) 
     raise CheckpointError(f"node '{name}': unknown primitive '{node.kind}'; known are {', '.join(PRIMITIVES)}")
 
 
-def _ordered(flat: _Flat) -> list[str]:
-    """Every node behind those it reads; ties as in the file."""
+def _ordered(flat: _Flat, late: frozenset[Edge]) -> list[str]:
+    """Every node behind those it reads in the same step; ties as in the file."""
     edges = nx.DiGraph()
     edges.add_nodes_from(flat.nodes)
-    edges.add_edges_from((source, target) for target, sources in flat.inputs.items() for source in sources)
+    for target, sources in flat.inputs.items():
+        if not _comes_back(flat.nodes[target]):
+            edges.add_edges_from((source, target) for source in sources if (source, target) not in late)
     if nx.is_directed_acyclic_graph(edges):
         place = {name: index for index, name in enumerate(flat.nodes)}
         return list(nx.lexicographical_topological_sort(edges, key=place.__getitem__))
     loop = [a for a, _ in nx.find_cycle(edges)]
-    raise UnsupportedError(
-        f"recurrent connection {' -> '.join([*loop, loop[0]])}: a Graph has no loops; "
-        "remove the connection, or unroll the model over its steps before it is exported"
-    )
+    raise UnsupportedError(f"connection {' -> '.join([*loop, loop[0]])}: nothing says where this loop waits for a step")
 
 
-def _options(flat: _Flat) -> tuple[Option, ...]:
-    """``OPTIONS``, with a default for dt where nothing needs it, and a hint where the parameters give one."""
+def _options(flat: _Flat, settings: Mapping[str, str]) -> tuple[Option, ...]:
+    """``OPTIONS`` with the writer's defaults, one for dt where nothing needs it, and a hint if parameters tell it."""
     needed = any(node.kind in TIMED for node in flat.nodes.values())
+    writer = settings.get("written_by", flat.metadata.get("written_by", "nir"))
+    habits = WRITERS.get(str(writer).lower(), {})
     changed = []
     for option in OPTIONS:
-        if option.name == "dt":
-            fit = _fitting_step(flat)
+        option = replace(option, default=habits.get(option.name, option.default))
+        if option.name == "dt" and option.default is None:
+            fit = rockpool_step(flat.nodes.values()) if writer == "rockpool" else _fitting_step(flat)
             hint = f"; the neurons' r would fit dt={fit:g}" if fit else ""
-            option = replace(option, default=None if needed else 1.0, meaning=option.meaning + hint)
+            default = fit if writer == "rockpool" else None
+            option = replace(option, default=default if needed else 1.0, meaning=option.meaning + hint)
         changed.append(option)
     return tuple(changed)
 

@@ -13,6 +13,7 @@ import io
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ class Archive:
             raise self.damaged(f"a member {name!r} that does not match its SHA-256")
         try:
             return _parse_npy(data)
-        except ValueError as error:
+        except (ValueError, tokenize.TokenError, MemoryError) as error:  # the last two of hostile headers
             raise self.damaged(f"a member {name!r} that is no plain .npy array ({error})") from None
 
     def damaged(self, found: str) -> ProgramError:

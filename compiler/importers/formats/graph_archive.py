@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import tokenize
 import zipfile
 from math import prod
 from typing import Any, BinaryIO, Final
@@ -69,12 +70,12 @@ def _array(archive: Archive, name: str, budget: Budget) -> NDArray[Any]:
         if np.lib.format.read_magic(header) != (1, 0):
             raise ValueError("expected version 1.0 of the format")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(header)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, tokenize.TokenError, MemoryError) as error:  # the last two of hostile headers
         raise CheckpointError(
             f"member {brief(name)!r} is no array: {brief(str(error))}; save the graph again"
         ) from None
     start, size = header.tell(), prod(shape) * dtype.itemsize
-    if by_columns or dtype not in DTYPES.values() or size != len(view) - start:
+    if by_columns or dtype not in DTYPES.values() or min(shape, default=0) < 0 or size != len(view) - start:
         raise CheckpointError(
             f"member {brief(name)!r}: expected the numbers of a plain array, found {len(view) - start} bytes "
             f"for {brief(str(dtype))} of shape {brief(str(shape))}; save the graph again"

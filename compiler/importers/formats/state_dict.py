@@ -82,6 +82,10 @@ def select(tree: object, *, ema: bool) -> Selection:
             if type(leaf) is TensorRef:
                 if path in tensors:
                     raise CheckpointError(f"two tensors are named {brief(path)!r}")
+                if not path.isprintable():
+                    raise CheckpointError(
+                        f"a tensor's name holds control characters: {brief(path)}; the file is corrupt"
+                    )
                 tensors[path] = leaf
             else:
                 other.append(brief(f"{wrapper}.{path}" if wrapper else path))
