@@ -8,6 +8,8 @@ from neurochip.version import VERSION as __version__
 
 _API = (
     "Result",
+    "check",
+    "check_all",
     "compile",
     "load_chip",
     "load_model",

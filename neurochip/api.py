@@ -20,10 +20,13 @@ from neurochip.report.report import Report, make_report
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from compiler.feasibility import Feasibility
     from compiler.ir.graph import Graph
 
 __all__ = [
     "Result",
+    "check",
+    "check_all",
     "compile",
     "load_chip",
     "load_model",
@@ -93,6 +96,54 @@ def save(graph: Graph, path: str | Path) -> None:
     from compiler.importers.graph_file import save_graph
 
     save_graph(graph, path)
+
+
+def check(
+    model: str | Path | Graph,
+    chip: str | Path | ChipSpec,
+    *,
+    arch: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    ema: bool = False,
+    weight_bits: int | None = None,
+    attention: str = "auto",
+    fixes: bool = True,
+) -> Feasibility:
+    """What a chip would refuse of a model, and how close each layer is to the limits, without placing anything.
+
+    Args:
+        arch, settings, ema: how to read a model file; see ``load_model``.
+        fixes: where the chip refuses, try fewer bits, one step, other attention methods and the shipped chips.
+    Raises:
+        NeurochipError: the model or the chip cannot be read; what the chip refuses is in the result.
+    """
+    from compiler.feasibility import examine, remedies
+    from compiler.pipeline import Options
+    from neurochip.chip.load import shipped_chips
+
+    spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
+    options = Options(weight_bits=weight_bits, attention=attention)
+    graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
+    found = examine(graph, spec, options)
+    if found.fits or not fixes:
+        return found
+    return replace(found, fixes=tuple(remedies(graph, spec, options, [load_chip(name) for name in shipped_chips()])))
+
+
+def check_all(
+    model: str | Path | Graph,
+    *,
+    arch: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    ema: bool = False,
+    weight_bits: int | None = None,
+    attention: str = "auto",
+) -> list[Feasibility]:
+    """``check`` of every shipped chip, without fixes."""
+    from neurochip.chip.load import shipped_chips
+
+    graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
+    return [check(graph, name, weight_bits=weight_bits, attention=attention, fixes=False) for name in shipped_chips()]
 
 
 def compile(

@@ -27,6 +27,7 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: dict[str, Lazy] = {
+    "check": Lazy("neurochip.cli.check", "check_command", "Check whether a chip can take a model, before compiling."),
     "compile": Lazy("neurochip.cli.compile", "compile_command", "Compile a trained model for a chip into a program."),
     "simulate": Lazy("neurochip.cli.simulate", "simulate_command", "Run a program on input data, spike for spike."),
     "inspect": Lazy("neurochip.cli.inspect", "inspect_command", "Show what is in a model, a program or a chip file."),

@@ -1,0 +1,129 @@
+"""Runs every stage but placement and collects what is refused, instead of stopping at the first error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from compiler.feasibility.usage import layer_uses, pieces, refused_tiles
+from compiler.feasibility.verdict import Feasibility, Refusal
+from compiler.ir.graph import Graph
+from compiler.legal import LEGAL, Choices
+from compiler.lower.balance import balance
+from compiler.lower.lower import lower_graph, lower_node
+from compiler.lower.state import Lowering
+from compiler.mapping.pack import pack
+from compiler.mapping.tile import Tiling, tile_network
+from compiler.pipeline import Options, attention_method, run_passes
+from neurochip.chip.spec import ChipSpec
+from neurochip.errors import CapacityError, ChipError, UnsupportedError
+from neurochip.network.network import Network
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(slots=True)
+class Collector:
+    """Runs steps and keeps what they refuse."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def attempt(self, stage: str, step: Callable[[], ValueT]) -> ValueT | None:
+        """The result of ``step``, or None with its refusal kept."""
+        try:
+            return step()
+        except (UnsupportedError, CapacityError, ChipError) as error:
+            self.add(stage, str(error))
+            return None
+
+    def add(self, stage: str, *messages: str) -> None:
+        """Keep ``messages``, each once."""
+        known = {refusal.message for refusal in self.refusals}
+        self.refusals += [Refusal(stage=stage, message=m) for m in dict.fromkeys(messages) if m not in known]
+
+
+def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
+    """Check a float graph against ``chip``: every stage of the compiler but placement.
+
+    A width or attention method that the chip lacks is refused, and the rest is checked with the chip's own. A stage
+    that fails ends the check, after all that it can find has been collected.
+    """
+    found = Collector()
+    bits = chip.default_weight_bits
+    if options.weight_bits is not None:
+        format_ = found.attempt("weights", lambda: chip.weight_format(options.weight_bits))
+        bits = bits if format_ is None else format_.bits
+    method = found.attempt("attention", lambda: attention_method(options.attention, chip))
+    method = attention_method("auto", chip) if method is None else method
+    network, tilings, cores = None, None, None
+    if chip.refusal is not None:
+        found.add("chip", chip.refusal)
+    else:
+        network = legal_network(graph, chip, bits, method, found)
+    if network is not None:
+        timed = network
+        tilings = found.attempt("tiling", lambda: tile_network(timed, chip, bits))
+        if tilings is None:
+            found.add("tiling", *refused_tiles(timed, chip, bits))
+        else:
+            cores = core_count(tilings, chip, found)
+    per_chip = chip.cores_per_chip
+    return Feasibility(
+        model=graph.name,
+        chip=chip.name,
+        weight_bits=bits,
+        attention=method,
+        timesteps=graph.timesteps,
+        refusals=tuple(found.refusals),
+        layers=() if network is None or tilings is None else layer_uses(network, tilings, chip, bits),
+        cores=cores,
+        chips=None if cores is None else -(-cores // per_chip),
+        available=chip.max_chips * per_chip,
+        neurons=None if network is None else sum(p.size for p in network.populations),
+        interval=None if network is None else network.interval,
+        ticks=None if network is None else network.ticks,
+        longest_delay=None
+        if network is None
+        else max((s.delay for p in network.projections for s in p.sources), default=0),
+    )
+
+
+def legal_network(graph: Graph, chip: ChipSpec, bits: int, method: str, found: Collector) -> Network | None:
+    """The network with depths and delays, or None with every refusal on the way collected."""
+    quantised = found.attempt("passes", lambda: run_passes(graph, chip, bits))
+    if quantised is None:
+        return None
+    network = found.attempt("lowering", lambda: lower_graph(quantised, chip, bits))
+    if network is None:
+        found.add("lowering", *refused_nodes(quantised, chip, bits))
+        return None
+    choices = Choices(weight_bits=bits, attention=method)
+    for item in LEGAL:
+        before = network
+        network = found.attempt(item.name, lambda item=item, before=before: item.run(before, chip, choices))  # type: ignore[misc]
+        if network is None:
+            return None
+    ideal = network
+    return found.attempt("delays", lambda: balance(ideal, chip.max_delay))
+
+
+def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:
+    """Every node that the lowering refuses; what depends on a refused node is left out."""
+    state = Lowering(graph, chip.arithmetic, chip.weight_format(bits))
+    messages = []
+    for node in graph.nodes:
+        if any(name not in state.values for name in node.inputs):
+            continue
+        try:
+            state.values[node.name] = lower_node(state, node)
+        except UnsupportedError as error:
+            messages.append(str(error))
+    return messages
+
+
+def core_count(tilings: dict[str, Tiling], chip: ChipSpec, found: Collector) -> int:
+    """Cores that the tiles take, packed as the mapping packs them, whether or not the chip has as many."""
+    on_cores = [t for t in tilings.values() if t.demand]
+    packed = found.attempt("capacity", lambda: pack(on_cores, chip))
+    return pieces(on_cores) if packed is None else int(packed.max()) + 1
