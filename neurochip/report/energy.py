@@ -55,12 +55,20 @@ class EventCounts:
     processor_messages: int = 0
 
 
+SYNAPTIC: tuple[Event, ...] = tuple(event for _, event in PRICES["synapses"])
+ALL_IN: Event = "synaptic_event_all_in"
+
 Prices = Mapping[Event, float]
 """pJ of every event that a bill counts; 0 for events of a kind that cannot be billed."""
 
 
 def unpublished_kinds(costs: Costs, counts: EventCounts) -> frozenset[str]:
-    """Kinds that cannot be billed: one of their events happened in the run and its price is not published."""
+    """Kinds that cannot be billed: one of their events happened in the run and its price is not published.
+
+    None where one figure stands for everything.
+    """
+    if costs.energy_pj[ALL_IN] is not None:
+        return frozenset()
     return frozenset(
         kind
         for kind, priced in PRICES.items()
@@ -69,7 +77,13 @@ def unpublished_kinds(costs: Costs, counts: EventCounts) -> frozenset[str]:
 
 
 def billed_prices(costs: Costs, counts: EventCounts) -> Prices:
-    """Prices in pJ for a run with ``counts``; the same for the total and every split of it, so that splits add up."""
+    """Prices in pJ for a run with ``counts``; the same for the total and every split of it, so that splits add up.
+
+    An all-in price is that of every synaptic event; then nothing else has one.
+    """
+    all_in = costs.energy_pj[ALL_IN]
+    if all_in is not None:
+        return {event: all_in if event in SYNAPTIC else 0.0 for priced in PRICES.values() for _, event in priced}
     hidden = unpublished_kinds(costs, counts)
     return {
         event: 0.0 if kind in hidden else costs.energy_pj[event] or 0.0
@@ -134,10 +148,18 @@ class ChipBill:
 
 
 def chip_bill(program: Program, trace: Trace) -> ChipBill:
-    """Everything the chip spent on all inputs: design rule static * t + neurons + synapses + axons + hops + I/O."""
+    """Everything the chip spent on all inputs: design rule static * t + neurons + synapses + axons + hops + I/O.
+
+    An all-in figure per synaptic event stands alone: it is never added to any of these.
+    """
     costs = program.chip.costs(program.origin.profile)
     price = costs.energy_pj["host_write"]
     counts = run_counts(program, trace)
+    if costs.energy_pj[ALL_IN] is not None:
+        joules = joules_by_kind(billed_prices(costs, counts), counts)["synapses"]
+        return ChipBill(
+            kinds={"all_in": joules}, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published
+        )
     hidden = unpublished_kinds(costs, counts)
     kinds: dict[str, float | None] = {
         kind: None if kind in hidden else joules
