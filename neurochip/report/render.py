@@ -14,7 +14,7 @@ from neurochip.report.units import count, percent, quantity
 Cell = str | int | float | None
 Row = tuple[Cell, ...]
 
-KIND_NAMES = {"host_io": "host I/O"}
+KIND_NAMES = {"host_io": "host I/O", "all_in": "synaptic events, all-in"}
 """Kinds of the chip's bill that are not simply their key with spaces."""
 
 BILLS = ("operations at 45 nm", "the chip's own", "same model as an ANN")
