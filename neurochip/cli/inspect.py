@@ -51,10 +51,12 @@ def describe_file(
     if not path.is_file():
         return "chip", _chip(file)  # a shipped chip's name; anything else is refused there
     if is_program(path):
+        from compiler.mapping.bounds import core_rows
         from neurochip.program.describe import describe_program
         from neurochip.program.file import load_program
 
-        return "program", describe_program(load_program(path))
+        program = load_program(path)
+        return "program", {**describe_program(program), "cores": core_rows(program)}
     if _is_text(path):
         return "chip", _chip(file)
     return _nir(path) if is_hdf5(path) else _model(path, arch, settings, ema)
