@@ -9,8 +9,8 @@ from compiler.mapping.tile import RESOURCES, Tiling
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 
-WINDOW = 256
-"""A small tile looks for room in this many of the latest cores, so that neighbours stay layer by layer."""
+WINDOW, TRIES = 256, 10_000_000
+"""A small tile looks for room in this many of the latest cores, or in more while all tiles try ``TRIES`` together."""
 
 
 def pack(tilings: list[Tiling], chip: ChipSpec) -> NDArray[np.int64]:
@@ -21,10 +21,11 @@ def pack(tilings: list[Tiling], chip: ChipSpec) -> NDArray[np.int64]:
     limits = np.array([getattr(chip.limits, name) for name in RESOURCES], np.int64)
     free = np.empty((sum(t.n_tiles for t in tilings), len(RESOURCES)), np.int64)
     assigned, used = [], 0
+    window = max(WINDOW, TRIES // max(len(free), 1))
     for tiling in tilings:
         need = np.array([tiling.demand[name] for name in RESOURCES], np.int64)
         for _ in range(tiling.n_tiles):
-            start = max(0, used - WINDOW)
+            start = max(0, used - window)
             room = np.flatnonzero((free[start:used] >= need).all(axis=1))
             if len(room):
                 core = start + int(room[0])
