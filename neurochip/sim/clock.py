@@ -17,7 +17,7 @@ from neurochip.sim.booking import Booking, make_bookings
 from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import Books, book_packets
 from neurochip.sim.schedule import PopulationPlan
-from neurochip.sim.trace import PopulationCounts
+from neurochip.sim.trace import CoreCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
 Flows = tuple[Counts, Counts, Counts]
@@ -182,6 +182,22 @@ class Clock:
             return np.asarray(needed)
         self.moves.overruns += int((needed > fixed).sum())
         return np.asarray(np.maximum(fixed, needed))
+
+    def core_counts(self, ticks: int) -> CoreCounts:
+        """The sums over ``ticks`` ticks of one input each."""
+        dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out = self.totals.counts
+        return CoreCounts(
+            ops_dense=dense,
+            ops_conv=conv,
+            ops_sparse=sparse,
+            processor_ops=processor_ops,
+            neuron_ticks=self.board.core_times.neurons * ticks,
+            active=active,
+            spikes=spikes,
+            packets_in=packets_in,
+            packets_out=packets_out,
+            busy_ns=self.totals.busy_ns,
+        )
 
     def _network_ns(self, bound: Counts) -> NDArray[np.float64]:
         """When the network has drained, for each input."""

@@ -22,18 +22,25 @@ class Events(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def merge(first: Events, second: Events) -> Events:
-    """Events of two sources on shared axons: at each position those of the first, then those of the second."""
-    start = first.start + second.start
+def merge(starts: NDArray[np.int64], channels: NDArray[np.int32]) -> Events:
+    """Events of several sources on shared axons: at each position those of the first, then those of the next.
+
+    ``starts`` (sources, rows + 1); ``channels``: the channels of all sources, one source after the other.
+    """
+    n_sources, n_rows = starts.shape[0], starts.shape[1] - 1
+    start = np.zeros(n_rows + 1, np.int64)
+    offset = np.zeros(n_sources, np.int64)
+    for i in range(n_sources):
+        start += starts[i]
+        if i:
+            offset[i] = offset[i - 1] + starts[i - 1, n_rows]
     channel = np.empty(start[-1], np.int32)
-    for p in range(len(start) - 1):
+    for p in range(n_rows):
         j = start[p]
-        for i in range(first.start[p], first.start[p + 1]):
-            channel[j] = first.channel[i]
-            j += 1
-        for i in range(second.start[p], second.start[p + 1]):
-            channel[j] = second.channel[i]
-            j += 1
+        for i in range(n_sources):
+            for k in range(offset[i] + starts[i, p], offset[i] + starts[i, p + 1]):
+                channel[j] = channels[k]
+                j += 1
     return Events(start, channel)
 
 

@@ -40,7 +40,7 @@ class Rules(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _leaked(v: int, rules: Rules) -> int:
+def _leaked(v: np.int64, rules: Rules) -> np.int64:
     """``v`` after one step of leak, 64-bit."""
     if rules.linear == 0:
         if rules.round_down or v >= 0:
@@ -159,3 +159,23 @@ def update_safe(
             count += fired[c]
         start[p + 1] = count
     return Events(start, channel[:count].copy()), 0, int(clips)
+
+
+@njit(cache=True, nogil=True)
+def requantise(
+    sums: NDArray[np.float64],
+    bias: NDArray[np.int64],
+    extra: NDArray[np.int64],
+    scale: tuple[int, int, int],
+    out: NDArray[np.int32] | NDArray[np.int64],
+) -> None:
+    """``out = (((sums + bias) * multiplier + 2**(down - 1)) >> down << shift) + extra``; whole ``sums`` (rows, C).
+
+    ``scale``: multiplier, down, shift; ``bias``, ``extra`` (C,).
+    """
+    multiplier, down, shift = np.int64(scale[0]), np.int64(scale[1]), np.int64(scale[2])
+    half = np.int64(1) << (down - 1)
+    for p in range(len(sums)):
+        for c in range(len(bias)):
+            scaled = ((np.int64(sums[p, c]) + bias[c]) * multiplier + half) >> down
+            out[p, c] = (scaled << shift) + extra[c]
