@@ -62,5 +62,13 @@ def no_leak() -> Case:
     return layers([[1, -2], [3, 4]], [[1], [-1]], arithmetic=rules), small_chip(arithmetic=rules), EIGHT_BITS
 
 
-CASES: dict[str, Callable[[], Case]] = {"no-leak": no_leak}
+def split_fan_in() -> Case:
+    """Six inputs, cores of four axons, neurons that can send their sums as bursts."""
+    rules = Arithmetic(fires="ge", soft_reset=True)
+    weights = [[2, -2], [4, 0], [-2, 2], [6, 2], [-4, 2], [0, -2]]
+    chip = small_chip(input_axons=4, arithmetic=rules, weight_sharing=False)
+    return layers(weights, [[1], [-1]], arithmetic=rules, timesteps=3), chip, EIGHT_BITS
+
+
+CASES: dict[str, Callable[[], Case]] = {"no-leak": no_leak, "split-fan-in": split_fan_in}
 """Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""

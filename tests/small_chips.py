@@ -18,6 +18,9 @@ def small_chip(
     rows: int = 2,
     arithmetic: Arithmetic | None = None,
     max_delay: int | None = None,
+    weight_sharing: bool = True,
+    payload: int = 0,
+    counts: bool = True,
 ) -> ChipSpec:
     """Loihi's rules and costs with these limits and this mesh, two cores a router."""
     data = json.loads(load_chip("loihi").to_json())
@@ -29,6 +32,9 @@ def small_chip(
     data["mesh"]["rows"]["value"] = rows
     data["mesh"]["cores_per_router"]["value"] = 2
     data["embedded_processors"]["routers"]["value"] = [[0, 0], [0, 1], [1, 0]]
+    data["core"]["weight_sharing"] = weight_sharing
+    data["spikes"]["payload"]["value"] = payload
+    data["spikes"]["counts"] = counts
     if max_delay is not None:
         data["delays"]["max"]["value"] = max_delay
     if arithmetic is not None:

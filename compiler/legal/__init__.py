@@ -5,9 +5,24 @@ the chip file: a pass that its chip does not need returns the network it was giv
 from __future__ import annotations
 
 from compiler.legal.attention import AttentionMethods
+from compiler.legal.host_ends import HostEnds
 from compiler.legal.no_leak import NoLeak
+from compiler.legal.number_base import NumberBase
+from compiler.legal.place_biases import PlaceBiases
+from compiler.legal.separate_axons import SeparateAxons
+from compiler.legal.split_fan_in import SplitFanIn
+from compiler.legal.splitters import Splitters
 from compiler.legal.target import Choices, Legalisation
 
-LEGAL: tuple[Legalisation, ...] = (AttentionMethods(), NoLeak())
+LEGAL: tuple[Legalisation, ...] = (
+    AttentionMethods(),
+    NoLeak(),
+    HostEnds(),
+    SeparateAxons(),
+    PlaceBiases(),
+    SplitFanIn(),
+    NumberBase(),
+    Splitters(),
+)
 
 __all__ = ["LEGAL", "Choices", "Legalisation"]

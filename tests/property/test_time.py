@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from compiler.lower.balance import balance
 from compiler.mapping.check import check_program
 from compiler.mapping.map import map_network
+from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Network, Neuron, Population
 from neurochip.network.projections import Dense, Pool, Source
@@ -28,11 +29,13 @@ from tests.unit.test_balance import unbalanced
 SEEDS = st.integers(0, 5_000)
 
 
-def simulated(network: Network, x: np.ndarray, max_delay: int) -> Trace:
+def simulated(network: Network, x: np.ndarray, max_delay: int, chip: ChipSpec | None = None) -> Trace:
     """Balance, map, check and simulate; every spike and readout must equal the reference."""
     balanced = balance(network, max_delay)
     validate_network(balanced)
-    program = map_network(balanced, small_chip(arithmetic=network.arithmetic, max_delay=max_delay), ORIGIN, ())
+    if chip is None:
+        chip = small_chip(arithmetic=network.arithmetic, max_delay=max_delay)
+    program = map_network(balanced, chip, ORIGIN, ())
     check_program(program, arithmetic=False)
     check = Check(balanced, x)
     trace = run_program(program, x, observe=check.observe)

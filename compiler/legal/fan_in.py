@@ -1,0 +1,98 @@
+"""What one neuron asks of a core, and how its sum falls into parts: sizes, units and bounds of partial sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gcd
+
+import numpy as np
+
+from compiler.legal.base import Ints
+from compiler.legal.number_base import typed
+from compiler.mapping.demand import input_axons, source_of, synapse_words
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Conv, Dense, Gather, Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Axons and synapse words of a core that holds a single neuron of a population."""
+
+    axons: int
+    words: int
+
+    def fit(self, chip: ChipSpec) -> bool:
+        """Whether a core of ``chip`` has them."""
+        return self.axons <= chip.limits.input_axons and self.words <= chip.limits.synapse_words
+
+    def times(self, chip: ChipSpec) -> float:
+        """Share of a core, above 1 for too much."""
+        return max(self.axons / chip.limits.input_axons, self.words / chip.limits.synapse_words)
+
+
+def needs(network: Network, population: Population, chip: ChipSpec, bits: int) -> dict[str, Needs]:
+    """What one neuron of ``population`` takes for each of its incoming projections, by name; axon types included."""
+    incoming = network.incoming[population.name]
+    if chip.limits.axon_types:
+        lined = {p.name: p for p in typed(network, population, chip)}
+        incoming = tuple(lined.get(p.name, p) for p in incoming)
+    one = np.ones(1, np.int64)
+    found = {}
+    for projection in incoming:
+        source = source_of(network, projection)
+        axons = input_axons(projection, source, population, one, one, one, chip)
+        words = synapse_words(projection, source, population, one, one, one, chip, bits)
+        found[projection.name] = Needs(int(np.max(axons)), int(np.max(words)))
+    return found
+
+
+def together(parts: list[Needs]) -> Needs:
+    """The sum of ``parts``."""
+    return Needs(sum(p.axons for p in parts), sum(p.words for p in parts))
+
+
+def as_conv(projection: Projection, source: Population, target: Population) -> Conv | None:
+    """``projection`` as a convolution with the same sums; None for kinds whose sums have no parts."""
+    if isinstance(projection, Conv):
+        return projection if projection.groups == 1 else None
+    if not isinstance(projection, Dense | Gather):
+        return None
+    block = (1, 1)
+    if isinstance(projection, Gather):
+        block = (source.height // target.height, source.width // target.width)
+    weight = np.broadcast_to(projection.weight, (*block, *projection.weight.shape))
+    return Conv(
+        name=projection.name,
+        sources=projection.sources,
+        target=projection.target,
+        origin=projection.origin,
+        shift=projection.shift,
+        counted=projection.counted,
+        weight=np.ascontiguousarray(weight),
+        stride=block,
+    )
+
+
+def cut(conv: Conv, part: int, parts: int, *, sign: int) -> Conv:
+    """The ``part``-th of ``parts`` nearly equal ranges of the inputs of ``conv``, times ``sign``."""
+    inputs = conv.weight.shape[2]
+    first, last = part * inputs // parts, (part + 1) * inputs // parts
+    weight = (conv.weight[:, :, first:last].astype(np.int16) * sign).astype(np.int8)
+    offset = conv.channels[0] if conv.channels is not None else 0
+    return replace(conv, weight=weight, channels=(offset + first, offset + last))
+
+
+def largest_sums(network: Network, convs: list[Conv]) -> Ints:
+    """Largest raw current that each channel of the target of all ``convs`` can reach in one step, at least 0."""
+    total = np.zeros(convs[0].weight.shape[-1], np.int64)
+    for conv in convs:
+        spikes = sum(network.by_name[s.population].high for s in conv.sources)
+        up = np.maximum(conv.weight, 0).sum(axis=(0, 1, 2), dtype=np.int64)
+        total += up * spikes << conv.shift
+    return total
+
+
+def common_unit(convs: list[Conv]) -> int:
+    """Greatest common divisor of all weights, raw units; 0 if all are zero."""
+    return gcd(*(int(np.gcd.reduce(c.weight.astype(np.int64), axis=None)) << c.shift for c in convs))
