@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from neurochip.atomic import reason
 from neurochip.errors import InputError
-from neurochip.program.archive import content_kind
+from neurochip.program.archive import HEADER_FAULTS, content_kind
 
 INPUT_KEYS = ("images", "x")
 LABEL_KEYS = ("labels", "y")
@@ -30,8 +29,7 @@ _FAULTS = (
     OverflowError,
     RuntimeError,
     ValueError,
-    tokenize.TokenError,  # NumPy's, of a header that looks like one of Python 2
-    MemoryError,  # of a header nested too deep
+    *HEADER_FAULTS,
 )
 
 

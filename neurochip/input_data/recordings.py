@@ -1,4 +1,4 @@
-"""Files of event cameras: .npz and HDF5 with arrays x, y, p, t, and AEDAT through tonic."""
+"""Files of event cameras: .npz and HDF5 with arrays x, y, p, t, and AEDAT."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from neurochip.atomic import reason
 from neurochip.errors import InputError, MissingExtraError
+from neurochip.input_data.aedat import read_aedat2, read_aedat3
 from neurochip.input_data.events import Events, checked_events
 from neurochip.inputs import array_names, load_array
 
@@ -91,43 +92,40 @@ def _column(path: Path, group: Any, name: str) -> NDArray[Any]:
 
 
 def _aedat(path: Path, head: bytes, shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    try:
-        from tonic import io
-    except ImportError:
-        raise MissingExtraError("reading AEDAT recordings", "events") from None
     version = head[len(AEDAT) : len(AEDAT) + 1]
     if version == b"2" and shape[-2:] != (128, 128):
         raise InputError(
             f"{path}: AEDAT 2 does not tell its camera and is read as a DVS128, but the model takes {shape}; "
             "save the events as .npz with arrays x, y, p, t"
         )
+    if version in (b"2", b"3"):
+        try:
+            return read_aedat2(path) if version == b"2" else read_aedat3(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    if version == b"4":
+        return _aedat4(path)
+    raise InputError(f"{path}: AEDAT version {version!r}; 2, 3 and 4 can be read")
+
+
+def _aedat4(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        if version == b"4":
-            events = io.read_aedat4(str(path))
-        elif version in (b"2", b"3"):
-            start = io.read_aedat_header_from_file(str(path))[:2]
-            return _addresses(io.get_aer_events_from_file(str(path), *start), version)
-        else:
-            raise InputError(f"{path}: AEDAT version {version!r}; 2, 3 and 4 can be read")
-        names = events.dtype.names
-        columns = {name: np.asarray(events[name]) for name in "xy"}
-        columns["p"] = np.asarray(events["p" if "p" in names else "on"])
-        columns["t"] = np.asarray(events["t"])
+        import aedat
     except ImportError:
-        raise InputError(f"{path}: AEDAT 4 needs the package aedat, too: pip install aedat") from None
-    except (*_FAULTS, AssertionError, NotImplementedError) as error:
+        raise MissingExtraError("reading AEDAT 4 recordings", "events") from None
+    try:
+        decoder = aedat.Decoder(str(path))
+        streams = [number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"]
+        if not streams:
+            raise InputError(f"{path}: this AEDAT 4 file has no stream of events")
+        packets = [packet["events"] for packet in decoder if packet["stream_id"] == min(streams)]
+        names = packets[0].dtype.names if packets else ()
+        polarity = "p" if "p" in names else "on"
+        keys = {"x": "x", "y": "y", "p": polarity, "t": "t"}
+        return {
+            to: np.concatenate([packet[key] for packet in packets] or [np.zeros(0, int)]) for to, key in keys.items()
+        }
+    except _FAULTS as error:
         raise InputError(
             f"{path}: damaged AEDAT file: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from None
-    return columns
-
-
-def _addresses(events: Any, version: bytes) -> dict[str, NDArray[Any]]:
-    """Addresses of a DVS128 (AEDAT 2: x in bits 8 to 14, y in 1 to 7, p in 0) or of AEDAT 3 (17 on, 2 on, 1).
-
-    Sources: iniVation's AEDAT 2.0 page (DVS128 addresses) and AEDAT 3.1 page (polarity events).
-    """
-    address = np.asarray(events["address"]).astype(np.int64)
-    x, y, p, size = (8, 1, 0, 0x7F) if version == b"2" else (17, 2, 1, 0x1FFF)
-    columns = {"x": address >> x & size, "y": address >> y & size, "p": address >> p & 1}
-    return {**columns, "t": np.asarray(events["timeStamp"]).astype(np.int64)}

@@ -45,6 +45,13 @@ _ZIP_FAULTS = (
 )
 
 
+HEADER_FAULTS = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RecursionError, MemoryError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
+"""What NumPy raises on .npy headers that were damaged or made to deceive."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
     """One array on its way into the file: ``header`` is the .npy preamble, ``digest`` the SHA-256 (hex) of both."""
@@ -164,7 +171,7 @@ class Archive:
             raise self.damaged(f"a member {name!r} that does not match its SHA-256")
         try:
             return _parse_npy(data)
-        except (ValueError, tokenize.TokenError, MemoryError) as error:  # the last two of hostile headers
+        except HEADER_FAULTS as error:
             raise self.damaged(f"a member {name!r} that is no plain .npy array ({error})") from None
 
     def damaged(self, found: str) -> ProgramError:

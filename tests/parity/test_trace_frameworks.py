@@ -150,6 +150,29 @@ def test_spikingjelly_containers_and_direct_coding():
     check(model, (3, 2, 8, 8), ["lif"], axes="B")
 
 
+def test_clock_driven_spikingjelly():
+    """The classes of 0.0.0.0.12 and earlier, which most published spiking transformers are written with."""
+    neuron = pytest.importorskip("spikingjelly.clock_driven.neuron")
+    from spikingjelly.clock_driven import layer
+
+    def run(model, x):
+        x = model.lif(model.conv(x))
+        x = model.plif(model.pool(x.flatten(0, 1)).unflatten(0, (STEPS, -1)))
+        return model.fc(model.last(x.flatten(2))).mean(0)
+
+    conv = layer.SeqToANNContainer(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
+    model = Calls(
+        run,
+        conv=conv,
+        lif=neuron.MultiStepLIFNode(tau=2.0, detach_reset=True, v_threshold=0.2, backend="torch"),
+        pool=nn.MaxPool2d(2),
+        plif=neuron.MultiStepParametricLIFNode(init_tau=3.0, v_threshold=0.1, detach_reset=True),
+        last=neuron.MultiStepIFNode(v_threshold=0.5, v_reset=None),
+        fc=nn.Linear(36, 3),
+    )
+    check(model, (STEPS, 3, 2, 8, 8), ["lif", "plif", "last"])
+
+
 def test_spikingjelly_refusals():
     pytest.importorskip("spikingjelly")
     from spikingjelly.activation_based import neuron, surrogate

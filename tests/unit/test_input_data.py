@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -150,26 +149,6 @@ def test_hdf5_and_folders_of_recordings(tmp_path):
     assert (x[:, 0] == x[:, 1]).all()
     np.savez(tmp_path / "r.npz", **EVENTS)
     assert (load_data(tmp_path / "r.npz", spec(2, 2, 4), T)[0][:, 0] == x[:, 0]).all()
-
-
-def test_aedat_goes_through_tonic(tmp_path, monkeypatch):
-    events = np.zeros(6, [("address", ">u4"), ("timeStamp", ">u4")])
-    events["address"] = EVENTS["x"] << 8 | EVENTS["y"] << 1 | EVENTS["p"]
-    events["timeStamp"] = EVENTS["t"]
-    tonic = ModuleType("tonic")
-    tonic.io = ModuleType("tonic.io")
-    tonic.io.read_aedat_header_from_file = lambda path: (2.0, 14, None)
-    tonic.io.get_aer_events_from_file = lambda path, version, start: events
-    monkeypatch.setitem(sys.modules, "tonic", tonic)
-    monkeypatch.setitem(sys.modules, "tonic.io", tonic.io)
-    (tmp_path / "r.aedat").write_bytes(b"#!AER-DAT2.0\r\n")
-    x, _ = load_data(tmp_path / "r.aedat", spec(2, 128, 128), T)
-    assert frames(x) == [(0, 0, 0, 1), (0, 1, 0, 0), (1, 1, 1, 2), (2, 1, 1, 3), (3, 0, 1, 0), (3, 0, 1, 0)]
-    with pytest.raises(InputError, match="does not tell its camera"):
-        load_data(tmp_path / "r.aedat", spec(2, 64, 64), T)
-    monkeypatch.setitem(sys.modules, "tonic", None)
-    with pytest.raises(MissingExtraError, match=r"neurochip\[events\]"):
-        load_data(tmp_path / "r.aedat", spec(2, 128, 128), T)
 
 
 @pytest.mark.parametrize(

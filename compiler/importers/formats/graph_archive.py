@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import mmap
-import tokenize
 import zipfile
 from math import prod
 from typing import Any, BinaryIO, Final
@@ -20,6 +19,7 @@ from compiler.importers.formats.archive import Archive, read_archive
 from compiler.importers.formats.storage import Budget, brief
 from compiler.ir.literals import DTYPES
 from neurochip.errors import CheckpointError
+from neurochip.program.archive import HEADER_FAULTS
 
 MARK: Final = "neurochip-graph"
 TEXT: Final = "graph.txt"
@@ -70,7 +70,7 @@ def _array(archive: Archive, name: str, budget: Budget) -> NDArray[Any]:
         if np.lib.format.read_magic(header) != (1, 0):
             raise ValueError("expected version 1.0 of the format")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(header)
-    except (ValueError, EOFError, tokenize.TokenError, MemoryError) as error:  # the last two of hostile headers
+    except HEADER_FAULTS as error:
         raise CheckpointError(
             f"member {brief(name)!r} is no array: {brief(str(error))}; save the graph again"
         ) from None
