@@ -16,12 +16,13 @@ from compiler.mapping.demand import (
     payload_bits,
     source_channels,
     source_of,
+    taps,
     windows,
 )
 from compiler.mapping.tile import Tiling
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Einsum, Encoder, Pool, Product, Projection, Source
+from neurochip.network.projections import Bias, Conv, Einsum, Encoder, MaxConv, Pool, Product, Projection, Source
 from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE, Table, uses_axons
 
 BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
@@ -178,7 +179,7 @@ def core_use(
     """Resources of every core: shared ports and shared weight lists count once."""
     use = np.zeros(n_cores, USE)
     positions = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"])
-    copies = np.array([p.copies for p in network.populations], np.int64)[tiles["population"]]
+    copies = np.array([p.copies * p.compartments for p in network.populations], np.int64)[tiles["population"]]
     add_at(use["neurons"], tiles["core"], positions * (tiles["c1"] - tiles["c0"]) * copies)
     learners = {p.sources for p in network.projections if isinstance(p, Product) and p.method == "plastic"}
     bundle_axons = np.array([bundle_width(network, b) * (1 + (b in learners)) for b in bundles], np.int64)
@@ -242,14 +243,14 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         synapses = np.full_like(width, projection.kernel[0] * projection.kernel[1])
         return np.asarray(width * list_words(synapses, True, chip, bits))
     first, last = source_channels(projection, source, target, c0, c1)
-    if isinstance(projection, Conv | Product):
-        taps = projection.weight.shape[0] * projection.weight.shape[1] if isinstance(projection, Conv) else 1
+    if isinstance(projection, Conv | MaxConv | Product):
+        each = taps(projection) if isinstance(projection, Conv | MaxConv) else 1
         groups = channel_groups(projection, source, target)
         per_in, per_out = source.channels // groups, target.channels // groups
         begin, end = c0 // per_out, (c1 - 1) // per_out
-        one = list_words(taps * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
-        inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, taps * per_out), True, chip, bits)
-        tail = np.where(begin == end, 0, list_words(taps * (c1 - end * per_out), True, chip, bits))
+        one = list_words(each * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
+        inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, each * per_out), True, chip, bits)
+        tail = np.where(begin == end, 0, list_words(each * (c1 - end * per_out), True, chip, bits))
         return np.asarray(per_in * (one + inner + tail))
     return np.asarray((last - first) * list_words(width, False, chip, bits))
 

@@ -115,7 +115,7 @@ def run_passes(graph: Graph, chip: ChipSpec, bits: int, report: Report | None = 
     weights = chip.weight_format(bits)
     target = Target(
         arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
-        shift_low=weights.shift_low, shift_high=weights.shift_high,
+        shift_low=weights.shift_low, shift_high=weights.shift_high, dendrites=chip.max_compartments,
     )  # fmt: skip
     verify(graph)
     for item in PASSES:

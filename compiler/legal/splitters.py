@@ -136,6 +136,7 @@ def with_splitters(network: Network, name: str, groups: list[list[str]]) -> Netw
             population,
             name=f"{name}.{number}{SPLIT}" if len(groups) > 1 else f"{name}{SPLIT}",
             neuron=relay_neuron(network.arithmetic),
+            compartments=1,
             depth=0,
         )
         for number in range(len(groups))

@@ -72,7 +72,7 @@ class _Delays:
             return
         rules, depth = self.network.arithmetic, population.depth + offset
         read = population if before == population.name else next(p for p in self.relays.values() if p.name == before)
-        relay = replace(population, name=name, neuron=relay_neuron(rules), depth=depth, copies=1)
+        relay = replace(population, name=name, neuron=relay_neuron(rules), depth=depth, copies=1, compartments=1)
         self.relays[population.name, offset] = relay
         source = Source(before, min(depth - read.depth, self.longest))
         self.links[population.name, offset] = repeat(source, relay, self.network)

@@ -11,12 +11,12 @@ from compiler.ir.graph import Graph, Node
 from compiler.ir.ops.attention import Attention
 from compiler.ir.ops.base import Op
 from compiler.ir.ops.conv import Conv2d
-from compiler.ir.ops.elementwise import Add
+from compiler.ir.ops.elementwise import Add, Scale
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.mask import AndNot, Mul
 from compiler.ir.ops.neuron import Neuron as NeuronOp
-from compiler.ir.ops.pool import SumPool
+from compiler.ir.ops.pool import MaxPool, SumPool
 from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Sum
@@ -25,8 +25,8 @@ from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.lower.masks import lower_mask
 from compiler.lower.readout import lower_readout, lower_readouts
 from compiler.lower.state import Lowering
-from compiler.lower.sums import lower_sum, summed_current
-from compiler.lower.synapses import channel_order, lower_conv, lower_linear, lower_pool, synapses_of
+from compiler.lower.sums import lower_scale, lower_sum, summed_current
+from compiler.lower.synapses import channel_order, lower_conv, lower_linear, lower_max_pool, lower_pool, synapses_of
 from compiler.lower.units import bias_digits
 from compiler.lower.values import PENDING, Current, Levels, Logits, Spikes, Sums, Value, value_grid
 from compiler.passes.registers import Demand, neuron_registers, possible_shifts
@@ -41,7 +41,7 @@ def lower_graph(graph: Graph, chip: ChipSpec, weight_bits: int) -> Network:
 
     Raises ``UnsupportedError`` naming the node when an op has no lowering on ``chip``.
     """
-    state = Lowering(graph, chip.arithmetic, chip.weight_format(weight_bits))
+    state = Lowering(graph, chip.arithmetic, chip.weight_format(weight_bits), chip.max_compartments)
     for node in graph.nodes:
         state.values[node.name] = lower_node(state, node)
     if state.readout is None or state.input is None:
@@ -228,6 +228,7 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (Conv2d, lower_conv),
     (Linear, lower_linear),
     (SumPool, lower_pool),
+    (MaxPool, lower_max_pool),
     (Attention, lower_attention),
     (Add, lower_add),
     (Reshape, lower_layout),
@@ -236,6 +237,7 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (NeuronOp, lower_neuron),
     (RegisterNeuron, lower_neuron),
     (Sum, lower_sum),
+    (Scale, lower_scale),
     (Mul, lower_mask),
     (AndNot, lower_mask),
     (Readout, lower_readout),

@@ -13,16 +13,17 @@ from neurochip.chip.spec import WeightFormat
 from neurochip.errors import UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import InputSpec, Neuron, Population, ReadoutSpec
-from neurochip.network.projections import Projection
+from neurochip.network.projections import MaxConv, Projection
 
 
 @dataclass(slots=True)
 class Lowering:
-    """The network under construction."""
+    """The network under construction. ``dendrites``: most compartments of a neuron; 0 = no dendrites that join."""
 
     graph: Graph
     rules: Arithmetic
     weights: WeightFormat
+    dendrites: int = 0
     values: dict[str, Value] = field(default_factory=dict)
     populations: dict[str, Population] = field(default_factory=dict)
     projections: list[Projection] = field(default_factory=list)
@@ -44,6 +45,21 @@ class Lowering:
             again = p.name in names
             name = f"{p.name}@{target}" if again else p.name
             self.projections.append(replace(p, name=name, target=target, shift=shift, counted=p.counted and not again))
+            if isinstance(p, MaxConv):
+                self._add_compartments(target, p)
+
+    def _add_compartments(self, target: str, projection: MaxConv) -> None:
+        """Compartments of ``target`` for maxima, as many as the chip's neurons can have."""
+        source, population = self.populations[projection.sources[0].population], self.populations[target]
+        rows, columns = projection.grids(source.height, source.width)[1]
+        more = projection.compartments(rows * columns // population.positions)
+        population = replace(population, compartments=population.compartments + more)
+        self.populations[target] = population
+        if population.compartments > self.dendrites:
+            raise UnsupportedError(
+                f"layer {target!r}: joins maxima of {projection.origin!r} in {population.compartments} compartments, a "
+                f"neuron of this chip has at most {self.dendrites}; use smaller images, or pool spikes, not currents"
+            )
 
     def spikes(self, node: Node) -> Spikes:
         """The inputs of ``node`` as one sum of spikes on shared axons."""

@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.ir.graph import Node
+from compiler.ir.ops.elementwise import Scale
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.reduce import Sum
 from compiler.lower.state import Lowering
 from compiler.lower.values import PENDING, Current, Grid, Index, Spikes, Sums, Value
 from neurochip.errors import UnsupportedError
-from neurochip.network.projections import Dense, Gather, Pool, Projection, Source
+from neurochip.network.projections import Dense, Gather, MaxConv, Pool, Projection, Source
 
 
 def lower_sum(state: Lowering, node: Node) -> Value:
     """A sum keeps the neurons it adds up until the op that reads it says with which synapses."""
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, Sum)
+    if isinstance(value, Current) and all(isinstance(p, MaxConv) for p in value.projections):
+        return _summed_maxima(state, node, value)
     if not isinstance(value, Spikes | Sums):
         raise UnsupportedError(f"node {node.name!r}: adds up real values; put a neuron or a weight layer before it")
     index = value.index if isinstance(value, Sums) else value.index[..., None]
     kept = [axis for axis in range(index.ndim - 1) if axis not in op.axes]
     members = index.transpose(*kept, *op.axes, index.ndim - 1)
     return Sums(value.sources, value.grid, members.reshape(*state.graph.types[node.name].shape, -1))
+
+
+def lower_scale(state: Lowering, node: Node) -> Value:
+    """A whole gain on spikes or their sums: the weight of their synapses."""
+    op, value = node.op, state.values[node.inputs[0]]
+    assert isinstance(op, Scale)
+    gain = int(op.factor)
+    if isinstance(value, Spikes):
+        link = Pool(name=f"{node.name}.synapses", sources=value.shared(), target=PENDING, origin=node.name)
+        value = Current((link,), value.grid, value.index, None, 0, 0)
+    if isinstance(value, Sums):
+        value = summed_current(state, node, value)
+    if not isinstance(value, Current) or gain != op.factor or len(value.projections) != 1:
+        raise UnsupportedError(f"node {node.name!r}: expected a whole gain on sums of spikes, got {op.factor:g}")
+    (unit,) = value.projections
+    assert isinstance(unit, Pool | Dense | Gather)
+    low, high = state.interval(node)
+    return replace(value, projections=(_times(unit, gain),), low=low, high=high)
+
+
+def _times(unit: Pool | Dense | Gather, gain: int) -> Projection:
+    if isinstance(unit, Pool):
+        return replace(unit, weight=unit.weight * gain)
+    return replace(unit, weight=(unit.weight * gain).astype(np.int8))
+
+
+def _summed_maxima(state: Lowering, node: Node, value: Current) -> Current:
+    """Maxima at all positions, added up by dendrites of one neuron a channel."""
+    op, grid = node.op, value.grid
+    assert isinstance(op, Sum)
+    kept = [axis for axis in range(value.index.ndim) if axis not in op.axes]
+    shape = state.graph.types[node.name].shape
+    ids = value.index.transpose(*kept, *op.axes).reshape(int(np.prod(shape)), -1)
+    channel = ids[:, 0] % grid.channels
+    everywhere = np.arange(grid.positions) * grid.channels + channel[:, None]
+    if ids.shape != (grid.channels, grid.positions) or not np.array_equal(np.sort(ids, axis=1), everywhere):
+        raise UnsupportedError(_refusal(node, grid))
+    bias = None if value.bias is None else value.bias * grid.positions
+    grid = Grid(1, 1, grid.channels)
+    return Current(value.projections, grid, channel.reshape(shape), bias, *state.interval(node))
 
 
 def summed_current(state: Lowering, node: Node, value: Sums) -> Current:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.ir.graph import Node
 from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.linear import Linear
-from compiler.ir.ops.pool import SumPool
+from compiler.ir.ops.pool import MaxPool, SumPool
 from compiler.lower.state import Lowering
 from compiler.lower.sums import gathered_linear
 from compiler.lower.values import PENDING, Current, Grid, Index, Levels, Spikes, Sums, Value, image_index
 from neurochip.errors import UnsupportedError
-from neurochip.network.projections import Conv, Dense, Encoder, Pool
+from neurochip.network.projections import Conv, Dense, Encoder, MaxConv, Pool, Projection
 
 
 def lower_conv(state: Lowering, node: Node) -> Value:
@@ -82,6 +84,31 @@ def lower_pool(state: Lowering, node: Node) -> Value:
     return Current((pool,), grid, image_index(grid), None, *state.interval(node))
 
 
+def lower_max_pool(state: Lowering, node: Node) -> Value:
+    """Maxima of currents: in the host's encoder, or in dendrites that join."""
+    op, value = node.op, state.values[node.inputs[0]]
+    assert isinstance(op, MaxPool)
+    if not isinstance(value, Current) or len(value.projections) != 1:
+        raise UnsupportedError(f"node {node.name!r}: takes maxima of what is no current of one layer; pool its parts")
+    expect_layout(node, value, image_index(value.grid))
+    (link,) = value.projections
+    joined: Projection
+    if isinstance(link, Encoder):
+        joined = replace(link, pool_kernel=op.kernel, pool_stride=op.stride, pool_padding=op.padding)
+    elif isinstance(link, Conv) and state.dendrites:
+        joined = MaxConv(
+            name=link.name, sources=link.sources, target=PENDING, origin=link.origin, weight=link.weight,
+            stride=link.stride, padding=link.padding, groups=link.groups,
+            pool_kernel=op.kernel, pool_stride=op.stride, pool_padding=op.padding,
+        )  # fmt: skip
+    else:
+        raise UnsupportedError(f"node {node.name!r}: this chip has no dendrites that join by their maximum; use T = 1")
+    channels, height, width = state.graph.types[node.name].shape
+    grid = Grid(height, width, channels)
+    low, high = state.interval(node)
+    return replace(value, projections=(joined,), grid=grid, index=image_index(grid), low=low, high=high)
+
+
 def encoded(
     state: Lowering,
     node: Node,
@@ -110,7 +137,7 @@ def synapses_of(node: Node) -> str:
     return f"{node.name}.synapses"
 
 
-def expect_layout(node: Node, spikes: Spikes, index: NDArray[np.int64]) -> None:
+def expect_layout(node: Node, spikes: Spikes | Current, index: NDArray[np.int64]) -> None:
     """Refuse a windowed op whose input is not laid out as (C, H, W) over the population's own grid."""
     if spikes.index.shape != index.shape or not np.array_equal(spikes.index, index):
         raise UnsupportedError(

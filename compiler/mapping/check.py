@@ -17,7 +17,7 @@ from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
-from neurochip.network.projections import Conv, Einsum, Gather, Pool, Product, Projection
+from neurochip.network.projections import Conv, Einsum, Gather, MaxConv, Pool, Product, Projection
 from neurochip.program.image import Program, Table, uses_axons
 from neurochip.program.validate import bundle_grids, population_grids, validate_program
 
@@ -137,6 +137,8 @@ def receptive_fields(network: Network, projection: Projection) -> list[tuple[Int
             _taps(n, outputs, kernel[axis], projection.stride[axis], projection.padding[axis])
             for axis, (n, outputs) in enumerate(sizes)
         ]
+    elif isinstance(projection, MaxConv):
+        fields = [_maxima_taps(projection, axis, n, outputs) for axis, (n, outputs) in enumerate(sizes)]
     elif isinstance(projection, Gather):
         fields = [
             (np.arange(outputs) * (n // outputs), (np.arange(outputs) + 1) * (n // outputs)) for n, outputs in sizes
@@ -154,6 +156,20 @@ def _taps(size: int, outputs: int, kernel: int, stride: int, padding: int) -> tu
     return np.where(inside, read, size).min(axis=1), np.where(inside, read + 1, 0).max(axis=1)
 
 
+def _maxima_taps(projection: MaxConv, axis: int, size: int, outputs: int) -> tuple[Ints, Ints]:
+    """As ``_taps``, over the blocks of maxima, their windows, and the convolution at each position of a window."""
+    stride, kernel = projection.stride[axis], projection.weight.shape[axis]
+    conv = (size + 2 * projection.padding[axis] - kernel) // stride + 1
+    span, step, around = projection.pool_kernel[axis], projection.pool_stride[axis], projection.pool_padding[axis]
+    maxima = (conv + 2 * around - span) // step + 1
+    at = np.arange(maxima)[:, None] * step - around + np.arange(span)
+    first, last = _taps(size, conv, kernel, stride, projection.padding[axis])
+    inside = (at >= 0) & (at < conv)
+    begin = np.where(inside, first[np.clip(at, 0, conv - 1)], size).min(axis=1)
+    end = np.where(inside, last[np.clip(at, 0, conv - 1)], 0).max(axis=1)
+    return begin.reshape(outputs, -1).min(axis=1), end.reshape(outputs, -1).max(axis=1)
+
+
 def _constant(outputs: int, size: int) -> tuple[Ints, Ints]:
     return np.zeros(outputs, np.int64), np.full(outputs, size, np.int64)
 
@@ -162,7 +178,7 @@ def _channels(projection: Projection, n_in: int, n_out: int) -> tuple[Ints, Ints
     if isinstance(projection, Pool):
         return np.arange(n_out), np.arange(n_out) + 1
     groups = 1
-    if isinstance(projection, Conv):
+    if isinstance(projection, Conv | MaxConv):
         groups = projection.groups
     elif isinstance(projection, Product):
         groups = projection.heads

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 from neurochip.program.image import Program
 
 Ints = NDArray[np.int64]
@@ -94,7 +94,7 @@ def _values(program: Program, projection: Projection) -> Iterator[str]:
     allowed = program.chip.weight_format(program.origin.weight_bits)
     weight = (
         np.asarray(projection.weight)
-        if isinstance(projection, Dense | Conv | Gather | Pool | Bias | Einsum)
+        if isinstance(projection, Dense | Conv | MaxConv | Gather | Pool | Bias | Einsum)
         else np.zeros(1)
     )
     low, high = int(weight.min(initial=0)), int(weight.max(initial=0))
@@ -163,6 +163,12 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
     elif isinstance(projection, Conv):
         grids = (source.height, source.width), (target.height, target.width)
         least, most = _window_range(projection.weight, projection.stride, projection.padding, grids)
+    elif isinstance(projection, MaxConv):
+        conv, pooled = projection.grids(source.height, source.width)
+        grids = (source.height, source.width), conv
+        least, most = _window_range(projection.weight, projection.stride, projection.padding, grids)
+        times = pooled[0] * pooled[1] // target.positions
+        least, most = least * times, most * times
     elif isinstance(projection, Einsum):
         value = np.full(target.channels, projection.weight * projection.fan_in, np.int64)
         least, most = np.minimum(value, 0), np.maximum(value, 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compiler.mapping.check_index import index_lists, learners, learnt_lists
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, UNIT, USE, Program, Table
 
 Ints = NDArray[np.int64]
@@ -99,7 +99,7 @@ def recount(program: Program) -> dict[str, Ints]:
     lines = _lines(program)
     carried = _volume(_common(tiles[routes["source_tile"]], ports[routes["port"]]))
     carried = carried * lines[ports["bundle"][routes["port"]]]
-    copies = np.array([p.copies for p in program.network.populations], np.int64)
+    copies = np.array([p.copies * p.compartments for p in program.network.populations], np.int64)
     area = _volume(ports[list(_columns(_AXES if not chip.weight_sharing else _AXES[:2]))])
     each = (_payload_bits(program) * lines * learners(program))[ports["bundle"]]
     inputs = np.bincount(ports["core"], weights=area * each, minlength=n)
@@ -172,10 +172,12 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
         return _digits(projection) * _list_words(t1 - t0, False, chip, stored)
     if isinstance(projection, Pool):
         return (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
-    if not isinstance(projection, Conv):
+    if not isinstance(projection, Conv | MaxConv):
         raise TypeError(f"no resource rule for projection {projection.name!r} of kind {projection.kind!r}")
     kh, kw, per_in, n_out = projection.weight.shape
     per_out = n_out // projection.groups
+    if isinstance(projection, MaxConv):
+        kh, kw = kh * projection.pool_kernel[0], kw * projection.pool_kernel[1]
     targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
     reached, lists = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
     return sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, lists, strict=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compiler.mapping.axes import reached, read_sizes
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 
 Ints = NDArray[np.int64]
 
@@ -42,6 +42,8 @@ def windows(projection: Projection, source: Population, target: Population) -> t
     """Receptive field of ``projection`` along rows and columns."""
     if isinstance(projection, Conv):
         kernel, stride, padding = projection.weight.shape[:2], projection.stride, projection.padding
+    elif isinstance(projection, MaxConv):
+        kernel, stride, padding = _window_of_maxima(projection, source, target)
     elif isinstance(projection, Pool):
         kernel, stride, padding = projection.kernel, projection.stride, projection.padding
     elif isinstance(projection, Gather):
@@ -59,11 +61,26 @@ def windows(projection: Projection, source: Population, target: Population) -> t
     )
 
 
+def _window_of_maxima(
+    projection: MaxConv, source: Population, target: Population
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding of all that a neuron reads: blocks of windows of windows."""
+    pooled = projection.grids(source.height, source.width)[1]
+    found = []
+    for axis, positions in ((0, target.height), (1, target.width)):
+        block, stride = pooled[axis] // positions, projection.stride[axis]
+        step = projection.pool_stride[axis] * stride
+        reach = (block - 1) * step + (projection.pool_kernel[axis] - 1) * stride + projection.weight.shape[axis]
+        found.append((reach, block * step, projection.pool_padding[axis] * stride + projection.padding[axis]))
+    (k0, s0, p0), (k1, s1, p1) = found
+    return (k0, k1), (s0, s1), (p0, p1)
+
+
 def channel_groups(projection: Projection, source: Population, target: Population) -> int:
     """How many separate blocks of channels a projection couples: 1 = all to all, channels = channel by channel."""
     if isinstance(projection, Pool):
         return target.channels
-    if isinstance(projection, Conv):
+    if isinstance(projection, Conv | MaxConv):
         return projection.groups
     if isinstance(projection, Product):
         return projection.heads
@@ -159,19 +176,25 @@ def shared_words(
     assert source is not None
     if isinstance(projection, Pool):
         return lists(tc, projection.kernel[0] * projection.kernel[1], indexed=True)
-    if isinstance(projection, Conv):
-        kh, kw, per_in, _ = projection.weight.shape
+    if isinstance(projection, Conv | MaxConv):
+        per_in = projection.weight.shape[2]
         per_out = target.channels // projection.groups
         if projection.groups == 1:
-            return lists(per_in, kh * kw * tc, indexed=True)
+            return lists(per_in, taps(projection) * tc, indexed=True)
         touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, projection.groups) if per_out > 1 else tc
-        return lists(touched * per_in, kh * kw * np.minimum(tc, per_out), indexed=True)
+        return lists(touched * per_in, taps(projection) * np.minimum(tc, per_out), indexed=True)
     if isinstance(projection, Product):  # k^T v of each head, as synapses
         depth = target.channels // projection.heads
         touched = np.minimum((tc - 2 + depth) // depth + 1, projection.heads)
         return lists(touched * depth, np.minimum(tc, depth), indexed=True)
     assert isinstance(projection, Dense | Gather)
     return lists(source.channels, tc, indexed=False)
+
+
+def taps(projection: Conv | MaxConv) -> int:
+    """Synapses of a source neuron onto one channel: of a convolution with maxima, one in each compartment."""
+    compartments = projection.pool_kernel if isinstance(projection, MaxConv) else (1, 1)
+    return int(np.prod(projection.weight.shape[:2]) * np.prod(compartments))
 
 
 def list_words(synapses: Ints, indexed: bool, chip: ChipSpec, bits: int) -> Ints:

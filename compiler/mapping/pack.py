@@ -49,6 +49,6 @@ def pack(tilings: list[Tiling], chip: ChipSpec) -> NDArray[np.int64]:
 def lower_bound(tilings: list[Tiling], chip: ChipSpec) -> int:
     """Cores that the tightest resource alone would need, were every core filled to the brim."""
     totals = {name: sum(t.demand[name] * t.n_tiles for t in tilings) for name in RESOURCES}
-    totals["neurons"] = sum(t.population.size * t.copies for t in tilings)
+    totals["neurons"] = sum(t.population.size * t.population.compartments * t.copies for t in tilings)
     limits: dict[str, int] = {name: getattr(chip.limits, name) for name in RESOURCES}
     return max(1, *(-(-totals[name] // limits[name]) for name in RESOURCES))

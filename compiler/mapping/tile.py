@@ -219,7 +219,7 @@ def demands(
         rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
         times = axons_of(projection, population)
         outputs = outputs + times * worst_block(rows, th) * worst_block(columns, tw) * worst_block(channels, tc)
-    return {"neurons": th * tw * tc, "input_axons": axons, "output_axons": outputs, "synapse_words": words}
+    return {"neurons": th * tw * tc * population.compartments, "input_axons": axons, "output_axons": outputs, "synapse_words": words}
 
 
 def coverage(network: Network, projection: Projection, source: Population, target: Tiling) -> tuple[Ints, Ints, Ints]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import AvgPool, Conv2d, MaxPool, Mean, Neuron, Reshape, SumPool
-from compiler.passes.rewrite import called, readers, with_op
+from compiler.passes.rewrite import base_of, called, readers, with_op
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
 
@@ -22,12 +22,16 @@ class LowerPooling:
     """Express pools by sums over windows.
 
     - MaxPool of binary spikes: ``SumPool`` called ``name.window``, then OR neurons called ``name``.
+    - MaxPool of currents before neurons only, with T = 1: the neurons in front of it (``name.each``), OR behind them,
+      for a maximum exceeds a threshold if any of its arguments does.
+    - MaxPool of other currents stays where the host (first layer) or dendrites that join by their maximum do it.
     - AvgPool before neurons only: SumPool, and thresholds times the size of the window.
     - AvgPool before convolutions of kernel 1 without padding: into their weights.
     - AvgPool over the whole image elsewhere: ``Mean``, for ``lower-readout``.
 
     Requires: residuals are lowered.
-    Ensures: no MaxPool or AvgPool remains; spikes and outputs equal (AvgPool: up to rounding, rtol 1e-9).
+    Ensures: no AvgPool remains, nor a MaxPool of spikes; spikes and outputs equal (AvgPool: up to rounding, rtol
+        1e-9).
     Source: Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, on average pooling; the maximum of
         0 and 1 is their logical OR.
     """
@@ -37,32 +41,45 @@ class LowerPooling:
     def run(self, graph: Graph, target: Target) -> Graph:
         """Raises UnsupportedError for maxima of counts or reals, and for averages that no neuron follows."""
         for node in graph.of_type(MaxPool):
-            graph = _or_population(graph, node)
+            graph = _maximum(graph, node, target)
         for node in graph.of_type(AvgPool):
             graph = _averaged(graph, node)
         return graph
 
 
-def _or_population(graph: Graph, node: Node) -> Graph:
+def _maximum(graph: Graph, node: Node, target: Target) -> Graph:
     pool = node.op
     assert isinstance(pool, MaxPool)
     (kind,) = graph.input_types(node)
-    if not kind.is_binary:
-        source = called(graph.producer(node))
-        remedy = (
-            "pool each addend before they are added"
-            if kind.is_counts
-            else "move the pool behind the neuron, which gives other results: train again"
-        )
+    window = SumPool(kernel=pool.kernel, stride=pool.stride, padding=pool.padding)
+    if kind.is_binary:
+        total = Node(graph.fresh_name(f"{node.name}.window"), window, node.inputs)
+        return graph.replace_nodes({node.name: [total, Node(node.name, OR, (total.name,))]})
+    source = base_of(graph, node.inputs[0])
+    if kind.is_counts or not isinstance(source.op, Conv2d):
+        remedy = "pool each addend before they are added" if kind.is_counts else "pool the results of one convolution"
         raise UnsupportedError(
-            f"{called(node)}: the maximum of binary spikes is an OR population, but {source} gives {kind}; {remedy}"
+            f"{called(node)}: the maximum of binary spikes is an OR population, but {called(source)} gives {kind}; "
+            f"{remedy}"
         )
-    window = Node(
-        graph.fresh_name(f"{node.name}.window"),
-        SumPool(kernel=pool.kernel, stride=pool.stride, padding=pool.padding),
-        node.inputs,
-    )
-    return graph.replace_nodes({node.name: [window, Node(node.name, OR, (window.name,))]})
+    if not graph.input_types(source)[0].is_counts:
+        return graph
+    neurons = graph.consumers(node.name)
+    if graph.timesteps == 1 and node.name not in graph.outputs and all(isinstance(n.op, Neuron) for n in neurons):
+        changes: dict[str, list[Node]] = {node.name: []}
+        for neuron in neurons:
+            each = Node(graph.fresh_name(f"{neuron.name}.each"), neuron.op, node.inputs)
+            total = Node(graph.fresh_name(f"{neuron.name}.window"), window, (each.name,))
+            changes[neuron.name] = [each, total, Node(neuron.name, OR, (total.name,))]
+        return graph.replace_nodes(changes)
+    if not target.dendrites:
+        raise UnsupportedError(
+            f"{called(node)}: takes the maximum of real currents of {called(source)}, and neither T = 1 makes it an OR "
+            "of spikes nor has this chip dendrites that join by their maximum; choose a chip with neuron.dendrites, "
+            "T = 1 with neurons right behind the pool, or move the pool behind the neuron, which gives other results: "
+            "train again"
+        )
+    return graph
 
 
 def _averaged(graph: Graph, node: Node) -> Graph:

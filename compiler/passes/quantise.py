@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Add, Conv2d, Linear, MaxPool, Neuron, Op, QuantiseInput, Readout, SerialNeuron, Sum
+from compiler.ir.ops import Add, Conv2d, Linear, MaxPool, Neuron, Op, QuantiseInput, Readout, Scale, SerialNeuron, Sum
 from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
 from compiler.passes.rewrite import LAYOUT, base_of, called, chain_back, readers, with_op
 from compiler.passes.target import Target
@@ -30,7 +30,8 @@ class Quantise:
 
     - Synapses: weight = round(w / q) in the chip's range, bias = round(b / q), threshold = v_th / q, where q is
       the v_th / theta with the least expected squared error. Layers that meet in one neuron share q.
-    - Sums of spikes and attention are whole already: q = 1; thresholds as ``threshold_of_integers`` says.
+    - Sums of spikes and attention are whole already: q = 1; thresholds as ``threshold_of_integers`` says. If it knows
+      none, a Scale (``name.gain``) by a whole number makes the threshold nearly whole.
     - Readout: a unit of its own, kept in ``scale``; its bias stays real.
     - Analog input: ``QuantiseInput`` behind it, integers in the layer that reads it, and ``Requantise`` behind that,
       to whole numbers that fit the chip's bias register whatever the input is.
@@ -115,7 +116,7 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     layers = [node for node in sources if isinstance(node.op, Conv2d | Linear)]
     _check_units(graph, neurons, sources, layers)
     if not layers:
-        return graph, {node.name: [_on_integers(graph, node)] for node in neurons}
+        return graph, {node.name: _on_integers(graph, node, target) for node in neurons}
     ops = [node.op for node in neurons if isinstance(node.op, Neuron)]
     for node, op in zip(neurons, ops, strict=True):
         if op.threshold <= 0:
@@ -183,17 +184,23 @@ def _largest_threshold(target: Target) -> int:
     return int(2 ** min(rules.threshold_bits, rules.membrane_bits - 1 - rules.threshold_shift)) - 1
 
 
-def _on_integers(graph: Graph, node: Node) -> Node:
-    """A neuron on whole currents."""
-    assert isinstance(node.op, Neuron)
-    theta = threshold_of_integers(node.op, graph.timesteps)
-    if theta is None or theta < 0 or (theta == 0 and node.op.fires == "ge"):
-        reason = "lets it fire without input" if theta is not None else "is too far from a whole number"
+def _on_integers(graph: Graph, node: Node, target: Target) -> list[Node]:
+    """A neuron on whole currents, behind a gain if its threshold needs one."""
+    op = node.op
+    assert isinstance(op, Neuron)
+    theta = threshold_of_integers(op, graph.timesteps)
+    if theta is None and op.threshold > 0:
+        gains = range(1, target.weight_high + 1)
+        gain = min(gains, key=lambda k: (abs(max(1, round(k * op.threshold)) / (k * op.threshold) - 1), k))
+        scale = Node(graph.fresh_name(f"{node.name}.gain"), Scale(factor=float(gain)), node.inputs)
+        theta = max(1, round(gain * op.threshold))
+        return [scale, Node(node.name, replace(_one_image(op), threshold=float(theta)), (scale.name,))]
+    if theta is None or theta < 0 or (theta == 0 and op.fires == "ge"):
         raise UnsupportedError(
-            f"{called(node)}: its currents are whole numbers, of which its threshold {node.op.threshold:g} {reason}; "
-            "use a scale and a threshold that are powers of two, or T = 1"
+            f"{called(node)}: its currents are whole numbers, of which its threshold {op.threshold:g} lets it fire "
+            "without input; train with one above v_reset"
         )
-    return with_op(node, replace(_one_image(node.op), threshold=float(theta)))
+    return [with_op(node, replace(_one_image(op), threshold=float(theta)))]
 
 
 def _synapses(graph: Graph, layer: Node) -> Synapses:

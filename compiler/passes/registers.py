@@ -24,6 +24,7 @@ class Demand:
         fires: ``ge`` or ``gt``, the model's comparison. reset: ``hard`` or ``soft``.
         low, high: proven bounds of one step's current, in the population's unit.
         timesteps: steps from rest to the end of an input.
+        approximate_leak: a leak that the chip has not may become the nearest one it has; see ``linear_leak``.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Demand:
     low: int
     high: int
     timesteps: int
+    approximate_leak: bool = False
 
 
 def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[Neuron, int]:
@@ -41,7 +43,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
 
     Raises ``UnsupportedError`` when the current cannot be proven to fit, or the chip has no such leak or reset.
     """
-    fraction = leak_bits(demand)
+    fraction = leak_bits(demand, rules)
     top = (1 << (min(rules.current_bits, rules.membrane_bits) - 1)) - 1
     bound = max(demand.high, -demand.low, demand.threshold, 1)
     fitting = [s for s in shifts if bound << s <= top and _threshold_fits(demand.threshold << s, rules)]
@@ -71,20 +73,40 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
 
 
 def possible_shifts(rules: Arithmetic, weights: range, *, encoded: bool, weighted: bool) -> range:
-    """Shifts of a current that enters by bias registers (``encoded``), by weights of the shifts ``weights``, or both."""
+    """Shifts of a current that enters by bias registers (``encoded``), by weights with ``weights`` shifts, or both."""
     registers = range(rules.bias_shift_max + 1)
     if not encoded:
         return weights
     return range(max(registers.start, weights.start), min(registers.stop, weights.stop)) if weighted else registers
 
 
-def leak_bits(demand: Demand) -> int:
-    """Fractional bits that ``timesteps`` steps of leak can produce; a leak that is not dyadic gets as many."""
+def leak_bits(demand: Demand, rules: Arithmetic) -> int:
+    """Fractional bits that ``timesteps`` steps of leak can produce; a leak that is not dyadic gets as many.
+
+    A linear leak in the place of an exponential one produces none; some make its constant finer.
+    """
     if demand.tau is None or demand.tau == 1 or demand.timesteps == 1:
         return 0
+    if approximated(demand, rules):
+        return next(b for b in (3, 2, 1, 0) if linear_leak(demand.threshold << b, demand.tau) <= rules.max_decay or not b)
     keep = Fraction(1) - Fraction(1) / Fraction(demand.tau).limit_denominator(1 << 12)
     per_step = max(1, (keep.denominator - 1).bit_length())
     return min(per_step * (demand.timesteps - 1), 8)
+
+
+def approximated(demand: Demand, rules: Arithmetic) -> bool:
+    """Whether the neuron's leak becomes another kind of leak, because the user allowed it."""
+    leaks = demand.tau is not None and demand.tau != 1 and demand.timesteps > 1
+    return leaks and demand.approximate_leak and rules.leak != "exponential"
+
+
+def linear_leak(threshold: int, tau: float) -> int:
+    """What to take off in each step so that ``v - leak`` is nearest to ``v (1 - 1 / tau)``.
+
+    Least squares over membranes that are spread evenly between 0 and the threshold: with a membrane never taken below
+    0, the derivative of the squared error vanishes at ``threshold / (2 tau - 1)``.
+    """
+    return round(threshold / (2 * tau - 1))
 
 
 def forgets(demand: Demand, rules: Arithmetic) -> bool:
@@ -139,16 +161,22 @@ def _decay(demand: Demand, rules: Arithmetic, shift: int) -> int:
                 f"which the chip's {rules.leak} leak cannot; use T = 1"
             )
         return decay
+    if approximated(demand, rules):
+        fitted = linear_leak(demand.threshold << shift, demand.tau)
+        return min(fitted, rules.max_decay) if rules.leak == "linear" else 0
     if rules.leak != "exponential":
         raise UnsupportedError(
             f"layer {demand.name!r}: its leak is exponential (tau {demand.tau:g}), the chip's is {rules.leak}; "
-            "use T = 1, a model with integrate-and-fire neurons, or another chip"
+            "use T = 1, a model with integrate-and-fire neurons, another chip, or accept a leak of another kind "
+            "(--approximate leak) and look at the accuracy"
         )
     return round((1 << rules.decay_bits) / demand.tau)
 
 
 def is_exact(demand: Demand, rules: Arithmetic, neuron: Neuron, shift: int) -> bool:
     """Whether ``neuron`` fires exactly as the model's neuron on every current within the bounds of ``demand``."""
+    if approximated(demand, rules):
+        return False
     forgetful = demand.tau == 1 and demand.timesteps > 1
     leaky = demand.tau is not None and demand.timesteps > 1 and not forgetful
     bits = 0

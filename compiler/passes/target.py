@@ -17,6 +17,7 @@ class Target:
         arithmetic: widths of bias, threshold and membrane registers.
         weight_low, weight_high: smallest and largest synaptic weight, e.g. -128 and 127.
         shift_low, shift_high: synaptic weights may be shifted by these and all numbers between.
+        dendrites: most compartments of a neuron whose currents join by their maximum or sum; 0 = none.
         per_neuron_threshold: a threshold for each neuron; no pass uses it yet, as a ``Neuron`` op has a single one.
         encoder_weight_bits: signed width of the first layer's weights, where the host computes that layer.
         input_bits: width of the quantised analog input.
@@ -27,6 +28,7 @@ class Target:
     weight_high: int
     shift_low: int = 0
     shift_high: int = 13
+    dendrites: int = 0
     per_neuron_threshold: bool = False
     encoder_weight_bits: int = 8
     input_bits: int = 8

@@ -139,6 +139,12 @@ class ChipSpec(Section):
         )
 
     @property
+    def max_compartments(self) -> int:
+        """Most compartments of a neuron whose currents join by their maximum; 0 where there are no such dendrites."""
+        dendrites = self.neuron.dendrites
+        return dendrites.compartments.value if dendrites is not None and "max" in dendrites.joins else 0
+
+    @property
     def mesh_columns(self) -> int:
         """Router columns of one chip."""
         return self.mesh.columns.value

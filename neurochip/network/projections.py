@@ -83,6 +83,42 @@ class Conv(Projection):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MaxConv(Projection):
+    """Maxima of a convolution: a neuron has a compartment for each position of a window, and joins their currents.
+
+    ``u[p, j] += sum over the block of p of (max over a window of (the convolution of x)[., j])``: the target's grid
+    divides the grid of maxima into equal blocks, mostly of one. Positions beyond the border never win.
+
+    Attributes:
+        weight, stride, padding, groups: the convolution, as ``Conv``.
+        pool_kernel, pool_stride, pool_padding: the windows on its result.
+    """
+
+    kind: ClassVar[str] = "max_conv"
+    weight: NDArray[np.int8]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    pool_kernel: tuple[int, int]
+    pool_stride: tuple[int, int]
+    pool_padding: tuple[int, int] = (0, 0)
+
+    def grids(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(rows, columns) of the convolution and of its maxima, for a source grid of height x width."""
+        sizes = (height, width)
+        conv = [(sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1)]
+        pooled = [
+            (conv[a] + 2 * self.pool_padding[a] - self.pool_kernel[a]) // self.pool_stride[a] + 1 for a in (0, 1)
+        ]
+        return (conv[0], conv[1]), (pooled[0], pooled[1])
+
+    def compartments(self, positions: int) -> int:
+        """Compartments of a neuron that adds up ``positions`` maxima: a leaf for each current, a joint for each sum."""
+        leaves = self.pool_kernel[0] * self.pool_kernel[1]
+        return positions * (leaves + (positions > 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pool(Projection):
     """Channel-wise window sum times one integer ``weight``; kernel (1, 1) is one-to-one."""
 
@@ -128,7 +164,8 @@ class Bias(Projection):
 class Encoder(Projection):
     """Integer convolution of the quantised input on the host, written into the target's bias registers.
 
-    ``u[p, j] += ((acc * multiplier + 2**(down - 1)) >> down) << shift``; ``acc`` = the convolution plus ``bias``.
+    ``u[p, j] += ((acc * multiplier + 2**(down - 1)) >> down) << shift``; ``acc`` = the convolution plus ``bias``, or
+    its maxima over windows (``pool_kernel``, ``pool_stride``, ``pool_padding``).
 
     Attributes:
         weight: (kh, kw, C_in, C_out) int16; bias: (C_out,) int64 in units of ``acc``; multiplier >= 1; down >= 1.
@@ -141,6 +178,17 @@ class Encoder(Projection):
     down: int
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
+    pool_kernel: tuple[int, int] = field(default=(1, 1), metadata=STORED_IF_SET)
+    pool_stride: tuple[int, int] = field(default=(1, 1), metadata=STORED_IF_SET)
+    pool_padding: tuple[int, int] = field(default=(0, 0), metadata=STORED_IF_SET)
+
+    def conv_grid(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of the convolution, before maxima, for an input of height x width."""
+        sizes = (height, width)
+        rows, columns = (
+            (sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1)
+        )
+        return rows, columns
 
 
 ProductMethod = Literal["processor", "unit", "plastic"]
@@ -195,4 +243,4 @@ class Einsum(Projection):
         return prod(self.size_of[letter] for letter in source - target)
 
 
-PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, Pool, Gather, Bias, Encoder, Product, Einsum)
+PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, MaxConv, Pool, Gather, Bias, Encoder, Product, Einsum)

@@ -9,7 +9,7 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.axes import shape_of
 from neurochip.network.inputs import quantise_input
 from neurochip.network.network import Network, NetworkRun, Neuron, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 
 Int = NDArray[np.int64]
 
@@ -139,6 +139,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     """What ``projection`` adds to the current of ``target`` in this step: (B, H, W, C) or broadcastable to it."""
     if isinstance(projection, Encoder):
         acc = correlate(frame, projection.weight, projection.stride, projection.padding, 1) + projection.bias
+        acc = maxima(acc, projection.pool_kernel, projection.pool_stride, projection.pool_padding)
         scaled: Int = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
         return scaled << projection.shift
     if isinstance(projection, Bias):
@@ -153,6 +154,10 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     elif isinstance(projection, Conv):
         read = x if projection.channels is None else x[..., slice(*projection.channels)]
         total = correlate(read, projection.weight, projection.stride, projection.padding, projection.groups)
+    elif isinstance(projection, MaxConv):
+        total = correlate(x, projection.weight, projection.stride, projection.padding, projection.groups)
+        total = maxima(total, projection.pool_kernel, projection.pool_stride, projection.pool_padding)
+        total = block_sums(total, target.height, target.width)
     elif isinstance(projection, Gather):
         total = matmul(block_sums(x, target.height, target.width), projection.weight)
     elif isinstance(projection, Pool):
@@ -164,6 +169,21 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     else:
         raise TypeError(f"no reference for projection {projection.name!r} of kind {projection.kind!r}")
     return total << projection.shift
+
+
+def maxima(x: Int, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Int:
+    """Largest element of each window of (B, H, W, C); positions beyond the border never win."""
+    if kernel == stride == (1, 1) and padding == (0, 0):
+        return x
+    (kh, kw), (sy, sx), (py, px) = kernel, stride, padding
+    padded = np.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=np.iinfo(np.int64).min)
+    height, width = (padded.shape[1] - kh) // sy + 1, (padded.shape[2] - kw) // sx + 1
+    windows = [
+        padded[:, dy : dy + sy * height : sy, dx : dx + sx * width : sx][:, :height, :width]
+        for dy in range(kh)
+        for dx in range(kw)
+    ]
+    return np.asarray(np.max(windows, axis=0))
 
 
 def block_sums(x: Int, height: int, width: int) -> Int:

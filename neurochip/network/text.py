@@ -43,6 +43,7 @@ def population_line(population: Population) -> str:
     text += f" high={population.high}" if population.high != 1 else ""
     text += f" home={population.home}" if population.home != "core" else ""
     text += f" coding={population.coding}" if population.coding != "spikes" else ""
+    text += "" if population.compartments == 1 else f" compartments={population.compartments}"
     return text if population.copies == 1 else f"{text} copies={population.copies}"
 
 

@@ -21,6 +21,7 @@ from neurochip.network.projections import (
     Einsum,
     Encoder,
     Gather,
+    MaxConv,
     Pool,
     Product,
     ProductMethod,
@@ -66,15 +67,20 @@ def problems(network: Network, *, timed: bool = True) -> Iterator[str]:
     populations = {p.name: p for p in network.populations}
     for population in network.populations:
         yield from _population(network, population)
+    sound = True
     for projection in network.projections:
         where = f"projection {projection.name!r}"
         missing = [n for n in (*(s.population for s in projection.sources), projection.target) if n not in populations]
         if missing:
             yield f"{where}: expected names of populations, found {', '.join(map(repr, missing))}"
+            sound = False
             continue
         order = _delays(network, projection) if timed else _order(projection, list(populations))
         faults = (*_ends(projection, populations), *order, *_shapes(network, projection, populations))
         yield from (f"{where}: {fault}" for fault in faults)
+        sound = sound and not faults
+    if sound:
+        yield from _compartments(network, populations)
     yield from _readout(network, populations)
 
 
@@ -135,6 +141,19 @@ def _population(network: Network, p: Population) -> Iterator[str]:
             yield f"{where}: a source replays input, so nothing may project into it; found {incoming[0].name!r}"
         if network.input.kind != "spikes" or (p.height, p.width, p.channels) != input_grid(network):
             yield f"{where}: expected the grid of a spike input {network.input.shape}, found {_grid(p)}"
+
+
+def _compartments(network: Network, populations: dict[str, Population]) -> Iterator[str]:
+    """Each neuron has one compartment, and those of each ``MaxConv`` it reads."""
+    joined = dict.fromkeys(populations, 1)
+    for projection in network.projections:
+        if isinstance(projection, MaxConv):
+            source, target = populations[projection.sources[0].population], populations[projection.target]
+            rows, columns = projection.grids(source.height, source.width)[1]
+            joined[target.name] += projection.compartments(rows * columns // target.positions)
+    for name, count in joined.items():
+        if populations[name].compartments != count:
+            yield f"population {name!r}: expected {count} compartments, found {populations[name].compartments}"
 
 
 def _ends(projection: Projection, populations: dict[str, Population]) -> Iterator[str]:
@@ -212,10 +231,14 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
             yield f"{groups} groups do not divide {source[2]} and {target[2]} channels"
             return
         yield from _weight(projection.weight, (*projection.weight.shape[:2], source[2] // groups, target[2]))
-        if projection.weight.ndim == 4:
+        if projection.weight.ndim == 4 and isinstance(projection, Encoder):
+            yield from _pooled(projection, (*projection.conv_grid(*source[:2]), target[2]), target)
+        elif projection.weight.ndim == 4:
             yield from _window(projection, projection.weight.shape[:2], source, target)
         if isinstance(projection, Encoder):
             yield from _encoder(network, projection, target)
+    elif isinstance(projection, MaxConv):
+        yield from _maxima(projection, source, target)
     elif isinstance(projection, Pool):
         yield from _equal("target channels", source[2], target[2])
         yield from _window(projection, projection.kernel, source, target)
@@ -232,6 +255,36 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
             yield f"unknown method {projection.method!r}, or a limit below 0 ({projection.limit})"
     elif isinstance(projection, Einsum):
         yield from _axes(projection, source, target)
+
+
+def _maxima(projection: MaxConv, source: Grid, target: Grid) -> Iterator[str]:
+    if projection.groups < 1 or source[2] % projection.groups or target[2] % projection.groups:
+        yield f"{projection.groups} groups do not divide {source[2]} and {target[2]} channels"
+        return
+    shape = (*projection.weight.shape[:2], source[2] // projection.groups, target[2])
+    faults = tuple(_weight(projection.weight, shape))
+    yield from faults
+    if faults:
+        return
+    if min(projection.stride) < 1 or min(projection.pool_stride) < 1:
+        yield f"impossible strides {projection.stride} and {projection.pool_stride}"
+        return
+    conv, pooled = projection.grids(*source[:2])
+    yield from _window(projection, projection.weight.shape[:2], source, (*conv, target[2]))
+    if min(*conv, *pooled) < 1 or pooled[0] % target[0] or pooled[1] % target[1]:
+        yield f"target positions {target[:2]} do not divide {pooled[0]} x {pooled[1]} maxima into equal blocks"
+    else:
+        yield from _pooled(projection, (*conv, target[2]), (*pooled, target[2]))
+
+
+def _pooled(projection: Any, conv: Grid, target: Grid) -> Iterator[str]:
+    """The windows of maxima: none is wholly beyond the border."""
+    kernel, stride, padding = projection.pool_kernel, projection.pool_stride, projection.pool_padding
+    if min(*kernel, *stride) < 1 or any(not 0 <= 2 * p <= k for p, k in zip(padding, kernel, strict=True)):
+        yield f"impossible windows of maxima: kernel {kernel}, stride {stride}, padding {padding}"
+        return
+    sizes = tuple((conv[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+    yield from _equal("target positions", sizes, target[:2])
 
 
 def _axes(projection: Einsum, source: Grid, target: Grid) -> Iterator[str]:

@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, MaxConv, Pool, Product, Projection
 from neurochip.program.image import HOST, Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
-from neurochip.sim.panels import panels_of
 
 Kernel = Callable[..., Any]
 LINEAR = ("toward_zero", "past_zero", "down")
-DENSE_FROM = 0.2
-"""Spikes per source neuron from which a matrix product beats the addition of rows: ratio of the kernels' rates."""
 MAX_WEIGHT = 127
 """Largest weight the kernels' 16-bit partial sums allow for; an 8-bit chip weight is within it."""
 
@@ -38,30 +35,19 @@ class ProjectionPlan:
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
         crosspoints: on a crossbar, what counts as a synaptic event.
-        panels: the weights for ``kernels.dense.multiply``, empty if it does not suit.
     """
 
     projection: Projection
     bundle: int
     kernel: Kernel
-    window: Window
+    window: Window | kernels.Maxima
     weight: NDArray[np.int8]
     groups: int
     extra_shift: int
     boxes: NDArray[np.int32]
     tiles: NDArray[np.int32]
     lists: str
-    panels: NDArray[np.int8]
     crosspoints: Crosspoints | None = None
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Positions around the source grid that windows reach."""
-        return self.window.padding_y, self.window.padding_x
-
-    def suits(self, density: float) -> bool:
-        """Whether ``kernels.dense`` is the quicker way to add so many spikes a neuron of the source."""
-        return density > DENSE_FROM and len(self.panels) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -260,6 +246,9 @@ def current_bound(network: Network, population: Population) -> int:
             continue
         weight = getattr(projection, "weight", np.zeros((1, 1), np.int8))
         positions = source.positions // population.positions if isinstance(projection, Gather) else 1
+        if isinstance(projection, MaxConv):
+            rows, columns = projection.grids(source.height, source.width)[1]
+            positions = rows * columns // population.positions
         total += _rows_bound(weight) * positions * high << projection.shift
     return total
 
@@ -299,14 +288,13 @@ def _plan_projection(
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
         lists=lists,
-        panels=panels_of(network, projection, boxes, window, weight),
         crosspoints=crosspoints_of(projection, source, target, width),
     )
 
 
 def _geometry(
     projection: Projection, source: Population, target: Population
-) -> tuple[Kernel, NDArray[np.integer[Any]], Window, int, str]:
+) -> tuple[Kernel, NDArray[np.integer[Any]], Window | kernels.Maxima, int, str]:
     """(kernel, weight rows, window, groups, list kind) of one projection."""
 
     def window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Window:
@@ -322,6 +310,16 @@ def _geometry(
         weight = np.full((area, 1), projection.weight, np.int32)
         kernel = add_payload if source.neuron.kind == "product" else kernels.add_channelwise
         return kernel, weight, window(projection.kernel, projection.stride, projection.padding), 1, "sparse"
+    if isinstance(projection, MaxConv):
+        conv, pooled = projection.grids(source.height, source.width)
+        kh, kw, per_group, n_out = projection.weight.shape
+        block = (pooled[0] // target.height, pooled[1] // target.width)
+        maxima = kernels.Maxima(
+            *window((kh, kw), projection.stride, projection.padding), *conv, *block, *projection.pool_kernel,
+            *projection.pool_stride, *projection.pool_padding,
+        )  # fmt: skip
+        rows_of = projection.weight.reshape(kh * kw * per_group, n_out)
+        return kernels.add_maxima, rows_of, maxima, projection.groups, "conv"
     if isinstance(projection, Conv):
         kh, kw, per_group, n_out = projection.weight.shape
         rows = projection.weight.reshape(kh * kw * per_group, n_out)

@@ -34,6 +34,31 @@ class Window(NamedTuple):
     padding_x: int
 
 
+class Maxima(NamedTuple):
+    """Geometry of maxima of a convolution: its ``Window``, its own grid, blocks of maxima, and windows of maxima."""
+
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    kernel_y: int
+    kernel_x: int
+    stride_y: int
+    stride_x: int
+    padding_y: int
+    padding_x: int
+    conv_height: int
+    conv_width: int
+    block_y: int
+    block_x: int
+    pool_kernel_y: int
+    pool_kernel_x: int
+    pool_stride_y: int
+    pool_stride_x: int
+    pool_padding_y: int
+    pool_padding_x: int
+
+
 class Synapses(NamedTuple):
     """Weights of a projection as rows to add, and where they are added.
 
@@ -192,3 +217,62 @@ def add_channelwise(events: Events, window: Window, synapses: Synapses, tasks: T
                             if low <= c < high:
                                 synapses.current[out, c] += weight[0 if shared else c]
                                 synapses.ops[out, c // synapses.slice_width] += 1
+
+
+@njit(cache=True, nogil=True)
+def add_maxima(events: Events, window: Maxima, synapses: Synapses, tasks: Tasks) -> None:
+    """Maxima of a convolution: each position of a window is a compartment with synapses of its own."""
+    scratch = np.empty(synapses.weight.shape[1], np.int16)
+    for task in range(tasks.first, tasks.last):
+        item = task // len(tasks.boxes)
+        box = tasks.boxes[task % len(tasks.boxes)]
+        c0, c1 = box[4], box[5]
+        for y in range(box[0], box[1]):
+            for x in range(box[2], box[3]):
+                out = (item * window.out_height + y) * window.out_width + x
+                for m in range(window.block_y * window.block_x):
+                    top = (y * window.block_y + m // window.block_x) * window.pool_stride_y - window.pool_padding_y
+                    left = (x * window.block_x + m % window.block_x) * window.pool_stride_x - window.pool_padding_x
+                    largest = np.full(c1 - c0, -(1 << 31), np.int32)
+                    for cy in range(max(0, top), min(window.conv_height, top + window.pool_kernel_y)):
+                        for cx in range(max(0, left), min(window.conv_width, left + window.pool_kernel_x)):
+                            leaf = np.zeros(c1 - c0, np.int32)
+                            add_leaf(events, window, synapses, (item, cy, cx), box, leaf, synapses.ops[out], scratch)
+                            for k in range(c1 - c0):
+                                largest[k] = max(largest[k], leaf[k])
+                    for k in range(c1 - c0):
+                        synapses.current[out, c0 + k] += largest[k]
+
+
+@njit(cache=True, nogil=True)
+def add_leaf(
+    events: Events,
+    window: Maxima,
+    synapses: Synapses,
+    at: tuple[int, int, int],
+    box: NDArray[np.int32],
+    leaf: NDArray[np.int32],
+    ops: NDArray[np.int64],
+    scratch: NDArray[np.int16],
+) -> None:
+    """The convolution at input, row and column ``at``, channels of ``box``, added to ``leaf``; ``ops`` books it."""
+    item, cy, cx = at
+    c0, c1, pc0, pc1 = box[4], box[5], box[10], box[11]
+    per_group = synapses.weight.shape[0] // (window.kernel_y * window.kernel_x)
+    out_group = synapses.weight.shape[1] // synapses.groups
+    top, left = cy * window.stride_y - window.padding_y, cx * window.stride_x - window.padding_x
+    for g in range(c0 // out_group, (c1 - 1) // out_group + 1):
+        low, high = max(pc0, g * per_group), min(pc1, (g + 1) * per_group)
+        first, last = max(c0, g * out_group), min(c1, (g + 1) * out_group)
+        for dy in range(max(0, box[6] - top), min(window.kernel_y, box[7] - top)):
+            for dx in range(max(0, box[8] - left), min(window.kernel_x, box[9] - left)):
+                source = (item * window.height + top + dy) * window.width + left + dx
+                base = (dy * window.kernel_x + dx) * per_group - g * per_group
+                begin, end = events.start[source], events.start[source + 1]
+                rows, count = np.empty(end - begin, np.int32), 0
+                for j in range(begin, end):
+                    rows[count] = base + events.channel[j]
+                    count += low <= events.channel[j] < high
+                part = leaf[first - c0 : last - c0]
+                add_rows(rows[:count], synapses.weight[:, first:last], part, scratch)
+                count_ops(ops, count, first, last, synapses.slice_width)
