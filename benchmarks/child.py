@@ -180,7 +180,14 @@ def peak_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-JOBS = {"compile": compile_job, "simulate": simulate_job, "check": check_job}
+def placed_job(**arguments: Any) -> Facts:
+    """Every method of placement on one program; see ``benchmarks.placed``."""
+    from benchmarks import placed
+
+    return placed.placed_job(**arguments)
+
+
+JOBS = {"compile": compile_job, "simulate": simulate_job, "check": check_job, "placed": placed_job}
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
