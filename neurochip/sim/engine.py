@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from neurochip.errors import SimulationError
 from neurochip.network.inputs import quantise_input
 from neurochip.network.network import Network
-from neurochip.network.projections import Bias, Encoder
-from neurochip.network.reference import projected
 from neurochip.program.image import Program
 from neurochip.sim import bursts
+from neurochip.sim.arrivals import Arrival, Padding, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
+from neurochip.sim.constants import always_on, encoded
 from neurochip.sim.kernels import events as ev
 from neurochip.sim.kernels import payloads, traffic
 from neurochip.sim.kernels.events import Events
@@ -29,7 +29,7 @@ from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
 from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers
-from neurochip.sim.trace import CoreCounts, LayerCounts, PopulationCounts, Trace
+from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
@@ -91,7 +91,7 @@ def run_program(
         setup_seconds=ready - started,
         wall_seconds=time.perf_counter() - ready,
         noc=clock.statistics(),
-        cores=core_counts(clock, inputs * network.ticks),
+        cores=clock.core_counts(inputs * network.ticks),
         links=clock.totals.links,
         **{f.name: getattr(clock.moves, f.name) for f in fields(clock.moves)},
         **{f.name: getattr(totals, f.name) for f in fields(Totals) if f.name != "tick_ns"},
@@ -106,23 +106,6 @@ def prepared(program: Program) -> tuple[Schedule, Board]:
         known["prepared"] = schedule, Board.of(program, schedule.populations)
     found: tuple[Schedule, Board] = known["prepared"]
     return found
-
-
-def core_counts(clock: Clock, ticks: int) -> CoreCounts:
-    """The clock's sums over ``ticks`` ticks of one input each."""
-    dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out = clock.totals.counts
-    return CoreCounts(
-        ops_dense=dense,
-        ops_conv=conv,
-        ops_sparse=sparse,
-        processor_ops=processor_ops,
-        neuron_ticks=clock.board.core_times.neurons * ticks,
-        active=active,
-        spikes=spikes,
-        packets_in=packets_in,
-        packets_out=packets_out,
-        busy_ns=clock.totals.busy_ns,
-    )
 
 
 def batch_size(network: Network, inputs: int) -> int:
@@ -144,7 +127,7 @@ class Batch:
     first: int
     observe: Observer | None
     buffers: list[Buffers] = field(init=False)
-    bundles: dict[int, Events] = field(init=False, default_factory=dict)
+    arrivals: dict[int, Arrival] = field(init=False, default_factory=dict)
     tick: int = field(init=False, default=0)
     books: Lock = field(init=False, default_factory=Lock)
 
@@ -169,7 +152,6 @@ class Batch:
         history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
         tick_ns = np.zeros((self.size, network.ticks))
         for self.tick in range(network.ticks):
-            self.bundles.clear()
             now = [plan for plan in plans if network.interval > 1 or self._step_of(plan)[1] == 0]
             self._collect(now)
             for plan, emission in zip(now, self.workers.map(self._advance, now), strict=True):
@@ -186,11 +168,22 @@ class Batch:
         return readout
 
     def _collect(self, plans: list[PopulationPlan]) -> None:
-        """Merge the events of every bundle that arrives now."""
-        wanted = {p.bundle for plan in plans for p in plan.incoming if p.kernel is not payloads.add_payload}
-        bundles = sorted(wanted)
-        found = zip(bundles, self.workers.map(self._arriving, bundles), strict=True)
-        self.bundles.update((bundle, events) for bundle, events in found if events is not None)
+        """Find the spikes of every bundle that arrives now, in the forms that are wanted."""
+        self.arrivals.clear()
+        forms: dict[tuple[int, Padding | None], None] = {}
+        for projection in (p for plan in plans for p in plan.incoming if p.kernel is not payloads.add_payload):
+            arrival = self._arriving(projection.bundle)
+            if arrival is not None:
+                forms[projection.bundle, projection.padding if projection.suits(arrival.density) else None] = None
+        self.workers.map(self._form, list(forms))
+
+    def _form(self, wanted: tuple[int, Padding | None]) -> None:
+        """Make one form of the spikes of a bundle."""
+        bundle, padding = wanted
+        if padding is None:
+            self.arrivals[bundle].as_events()
+        else:
+            self.arrivals[bundle].as_counts(padding)
 
     def _step_of(self, plan: PopulationPlan) -> tuple[int, int]:
         """The step a population runs or ran last, and the ticks since; -1 ticks outside its steps."""
@@ -273,7 +266,7 @@ class Batch:
             ((source, delay),) = self.schedule.bundles[projection.bundle]
             if self.tick - delay not in self.buffers[source].emitted:
                 return
-        elif projection.bundle not in self.bundles:
+        elif projection.bundle not in self.arrivals:
             return
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
@@ -283,13 +276,15 @@ class Batch:
             if payload is None:
                 raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
             payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
+        elif projection.suits((arrival := self.arrivals[projection.bundle]).density):
+            multiply(arrival, projection, plan.slice_width, current, buffers.ops)
         else:
-            events = self.bundles[projection.bundle]
+            events = self.arrivals[projection.bundle].as_events()
             projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
         grid = (plan.population.height, plan.population.width)
         done, booked = int(buffers.ops.sum()), buffers.ops
         if projection.crosspoints is not None:
-            booked = projection.crosspoints.events(self.bundles[projection.bundle])
+            booked = projection.crosspoints.events(self.arrivals[projection.bundle].as_events())
         with self.books:
             if plan.population.home == "host":
                 self.totals.projections[projection.projection.name].add(done, 0)
@@ -298,19 +293,19 @@ class Batch:
             self.totals.projections[projection.projection.name].add(done, int(booked.sum()))
             traffic.tile_sums(booked, projection.tiles, grid, self.clock.work.ops[LISTS.index(projection.lists)])
 
-    def _arriving(self, bundle: int) -> Events | None:
-        """Events that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
-        parts = [
-            self.buffers[source].emitted[self.tick - delay].events
-            for source, delay in self.schedule.bundles[bundle]
-            if self.tick - delay in self.buffers[source].emitted
-        ]
-        if not parts:
-            return None
-        events = parts[0]
-        for other in parts[1:]:
-            events = ev.merge(events, other)
-        return events
+    def _arriving(self, bundle: int) -> Arrival | None:
+        """Spikes that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
+        if bundle not in self.arrivals:
+            sources = self.schedule.bundles[bundle]
+            parts = [
+                self.buffers[source].emitted[self.tick - delay].events
+                for source, delay in sources
+                if self.tick - delay in self.buffers[source].emitted
+            ]
+            if not parts:
+                return None
+            self.arrivals[bundle] = Arrival(self.network.populations[sources[0][0]], tuple(parts))
+        return self.arrivals[bundle]
 
     def _product(self, plan: PopulationPlan) -> Emission:
         """Spiking attention on processors, one head a tile."""
@@ -362,13 +357,10 @@ class Batch:
 
     def _prepare_constant(self, plan: PopulationPlan, step: int) -> None:
         """Raw current of the bias axons and of the encoder for this step; a static image is convolved once."""
-        buffers = self.buffers[plan.number]
-        always = sum((bias_current(bias) for bias in plan.biases), np.zeros(plan.population.channels, np.int64))
-        if plan.encoder is None:
-            if plan.biases and step == 0:
-                buffers.constant = fitted(plan, always[None])
-        elif step < len(self.frames):
-            buffers.constant = fitted(plan, encode(plan.encoder, plan, self.frames[step]) + always)
+        if plan.encoder is not None and step < len(self.frames):
+            self.buffers[plan.number].constant = encoded(plan, plan.encoder, self.frames[step])
+        elif plan.encoder is None and plan.biases and step == 0:
+            self.buffers[plan.number].constant = fitted(plan, always_on(plan)[None])
 
     def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Dense (T, P, C) counts of every population but the readout, for one input."""
@@ -387,15 +379,3 @@ class Batch:
                     rows = slice(item * population.positions, (item + 1) * population.positions + 1)
                     ev.counts_of(Events(emission.events.start[rows], emission.events.channel), counts[step])
             yield population.name, counts
-
-
-def encode(encoder: Encoder, plan: PopulationPlan, frame: Counts) -> Counts:
-    """Raw current (rows, C) that the host computes from one frame (B, H, W, C)."""
-    return projected(encoder, plan.population, {}, frame).reshape(-1, plan.population.channels)
-
-
-def bias_current(bias: Bias) -> Counts:
-    """Raw current (C,) of a bias, wherever it lives."""
-    digits = zip(bias.weight.astype(np.int64), bias.shifts, strict=True)
-    total: Counts = np.sum([row << shift for row, shift in digits], axis=0)
-    return total

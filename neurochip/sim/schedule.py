@@ -18,9 +18,12 @@ from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
+from neurochip.sim.panels import panels_of
 
 Kernel = Callable[..., Any]
 LINEAR = ("toward_zero", "past_zero", "down")
+DENSE_FROM = 0.2
+"""Spikes per source neuron from which a matrix product beats the addition of rows: ratio of the kernels' rates."""
 MAX_WEIGHT = 127
 """Largest weight the kernels' 16-bit partial sums allow for; an 8-bit chip weight is within it."""
 
@@ -35,6 +38,7 @@ class ProjectionPlan:
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
         crosspoints: on a crossbar, what counts as a synaptic event.
+        panels: the weights for ``kernels.dense.multiply``, empty if it does not suit.
     """
 
     projection: Projection
@@ -47,7 +51,17 @@ class ProjectionPlan:
     boxes: NDArray[np.int32]
     tiles: NDArray[np.int32]
     lists: str
+    panels: NDArray[np.int8]
     crosspoints: Crosspoints | None = None
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Positions around the source grid that windows reach."""
+        return self.window.padding_y, self.window.padding_x
+
+    def suits(self, density: float) -> bool:
+        """Whether ``kernels.dense`` is the quicker way to add so many spikes a neuron of the source."""
+        return density > DENSE_FROM and len(self.panels) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -288,6 +302,7 @@ def _plan_projection(
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
         lists=lists,
+        panels=panels_of(network, projection, boxes, window, weight),
         crosspoints=crosspoints_of(projection, source, target, width),
     )
 
