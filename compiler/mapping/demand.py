@@ -49,8 +49,8 @@ def windows(projection: Projection, source: Population, target: Population) -> t
     elif isinstance(projection, Gather):
         kernel = stride = (source.height // target.height, source.width // target.width)
         padding = (0, 0)
-    elif isinstance(projection, Product):
-        kernel = stride = (source.height, source.width)
+    elif isinstance(projection, Product):  # every token needs all tokens
+        kernel, stride = (source.height, source.width), (0, 0)
         padding = (0, 0)
     else:
         kernel = stride = (1, 1)
@@ -92,8 +92,15 @@ def source_channels(
 ) -> tuple[Ints, Ints]:
     """Channel range of the source that feeds target channels [c0, c1)."""
     groups = channel_groups(projection, source, target)
-    per_in, per_out = source.channels // groups, target.channels // groups
-    return c0 // per_out * per_in, -(-c1 // per_out) * per_in
+    first, last = channels_read(projection, source)
+    per_in, per_out = (last - first) // groups, target.channels // groups
+    return first + c0 // per_out * per_in, first - (-c1 // per_out) * per_in
+
+
+def channels_read(projection: Projection, source: Population) -> tuple[int, int]:
+    """First channel of ``source`` that ``projection`` reads, and one past the last."""
+    part = projection.channels if isinstance(projection, Conv) else None
+    return part if part is not None else (0, source.channels)
 
 
 def payload_bits(population: Population) -> int:
@@ -134,7 +141,8 @@ def input_axons(
     if chip.weight_sharing:
         return positions + 0 * tc
     groups = channel_groups(projection, source, target)
-    per_in, per_out = source.channels // groups, target.channels // groups
+    first, last = channels_read(projection, source)
+    per_in, per_out = (last - first) // groups, target.channels // groups
     touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, groups) if per_out > 1 else tc
     return positions * touched * per_in
 

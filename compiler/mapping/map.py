@@ -15,7 +15,8 @@ from compiler.mapping.tile import Tiling, tile_network
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
-from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, Layer, Origin, Program, Table
+from neurochip.network.projections import Product
+from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, UNIT, Layer, Origin, Program, Table
 
 
 def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...]) -> Program:
@@ -85,30 +86,59 @@ def chip_origins(n_chips: int, chip: ChipSpec) -> Ints:
 def fixed_cores(
     network: Network, tilings: dict[str, Tiling], core_of: dict[str, Ints], n_cores: int, n_chips: int, chip: ChipSpec
 ) -> Table:
-    """Processors and the host: core table rows after the neuro-cores; fills ``core_of`` for their populations."""
+    """Processors, attention units and the host: core table rows after the neuro-cores; fills ``core_of`` for their
+    populations.
+    """
     extras: list[tuple[int, int, int, int, int]] = []
     origins = chip_origins(n_chips, chip)
     products = [p for p in network.populations if p.neuron.kind == "product"]
-    if products and not chip.processors:
-        raise UnsupportedError(
-            f"layer {products[0].origin!r}: attention by processor needs an embedded processor, {chip.name!r} has none"
-        )
-    if products:
+    for method, kind, places in (("processor", PROCESSOR, chip.processors), ("unit", UNIT, unit_places(chip))):
+        mine = [p for p in products if method_of(network, p) == method]
+        if not mine:
+            continue
+        if not places:
+            raise UnsupportedError(
+                f"layer {mine[0].origin!r}: attention by {method} needs a core of that kind, {chip.name!r} has none"
+            )
+        first = n_cores + len(extras)
         for number, (x, y) in enumerate(origins):
             extras += [
-                (PROCESSOR, number, x + px, y + py, chip.cores_per_router + slot)
-                for slot, (px, py) in enumerate(chip.processors)
+                (kind, number, x + px, y + py, first_slot(chip, kind) + slot) for slot, (px, py) in enumerate(places)
             ]
-    for i, population in enumerate(products):
-        heads = np.arange(tilings[population.name].n_tiles)
-        on_chip = i * n_chips // len(products)
-        core_of[population.name] = n_cores + on_chip * len(chip.processors) + (i + heads) % len(chip.processors)
+        for i, population in enumerate(mine):
+            heads = np.arange(tilings[population.name].n_tiles)
+            on_chip = i * n_chips // len(mine)
+            core_of[population.name] = first + on_chip * len(places) + (i + heads) % len(places)
     outside = [p for p in network.populations if p.neuron.kind == "source" or p.home == "host"]
     for population in outside:
         core_of[population.name] = np.array([n_cores + len(extras)])
     if outside:
-        extras.append((HOST, 0, 0, 0, chip.cores_per_router + len(chip.processors)))
+        extras.append((HOST, 0, 0, 0, first_slot(chip, HOST)))
     return np.array(extras, dtype=CORES)
+
+
+def method_of(network: Network, population: Population) -> str:
+    """Who computes a product population."""
+    (product,) = network.incoming[population.name]
+    return product.method if isinstance(product, Product) else ""
+
+
+def unit_places(chip: ChipSpec) -> tuple[tuple[int, int], ...]:
+    """Router (column, row) of each attention unit of a chip: as described, or one router after the other."""
+    unit = chip.attention_unit
+    if unit is None:
+        return ()
+    if unit.routers is not None:
+        return unit.routers.value
+    number = range(unit.count.value)
+    return tuple((i % chip.mesh_columns, i // chip.mesh_columns % chip.mesh_rows) for i in number)
+
+
+def first_slot(chip: ChipSpec, kind: int) -> int:
+    """Slots of a router: neuro-cores, then processors, the host, and attention units."""
+    processors = chip.cores_per_router
+    host = processors + len(chip.processors)
+    return {PROCESSOR: processors, HOST: host, UNIT: host + 1}[kind]
 
 
 def placed(

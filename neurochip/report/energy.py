@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neurochip.chip.costs import Costs, Event
 from neurochip.noc.mesh import EAST, WEST, Mesh
-from neurochip.program.image import NEURON_CORE, Program
+from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.trace import Trace
 
 AC_PJ, MAC_PJ = 0.9, 4.6
@@ -31,6 +31,10 @@ PRICES: dict[str, tuple[tuple[str, Event], ...]] = {
     "local_delivery": (("local", "local_delivery"),),
     "processor_ops": (("processor_ops", "processor_op"),),
     "processor_messages": (("processor_messages", "processor_message"),),
+    "macs": (("macs", "mac"),),
+    "learning": (("learning_updates", "learning_update"),),
+    "unit_ops": (("unit_ops", "unit_op"),),
+    "unit_messages": (("unit_messages", "unit_message"),),
 }
 """Kind of the chip's bill -> the counts of ``EventCounts`` it prices, each with the chip's event."""
 
@@ -53,9 +57,13 @@ class EventCounts:
     local: int = 0
     processor_ops: int = 0
     processor_messages: int = 0
+    macs: int = 0
+    learning_updates: int = 0
+    unit_ops: int = 0
+    unit_messages: int = 0
 
 
-SYNAPTIC: tuple[Event, ...] = tuple(event for _, event in PRICES["synapses"])
+SYNAPTIC: tuple[Event, ...] = (*(event for _, event in PRICES["synapses"]), "mac")
 ALL_IN: Event = "synaptic_event_all_in"
 
 Prices = Mapping[Event, float]
@@ -173,7 +181,7 @@ def chip_bill(program: Program, trace: Trace) -> ChipBill:
 def run_counts(program: Program, trace: Trace) -> EventCounts:
     """Everything a run bills for, from the counts of the cores."""
     c = trace.cores
-    neuro = program.cores["kind"] == NEURON_CORE
+    neuro, units = program.cores["kind"] == NEURON_CORE, program.cores["kind"] == UNIT
     return EventCounts(
         ops_dense=int(c.ops_dense.sum()),
         ops_conv=int(c.ops_conv.sum()),
@@ -187,8 +195,12 @@ def run_counts(program: Program, trace: Trace) -> EventCounts:
         hops_y=trace.hops_y,
         crossings=trace.crossings,
         local=trace.local,
-        processor_ops=int(c.processor_ops.sum()),
-        processor_messages=int((c.packets_in + c.packets_out)[~neuro].sum()),
+        processor_ops=int(c.processor_ops[~units].sum()),
+        processor_messages=int((c.packets_in + c.packets_out)[~neuro & ~units].sum()),
+        macs=int(c.macs.sum()),
+        learning_updates=int(c.learning_updates.sum()),
+        unit_ops=int(c.processor_ops[units].sum()),
+        unit_messages=int((c.packets_in + c.packets_out)[units].sum()),
     )
 
 
@@ -237,7 +249,12 @@ def core_joules(program: Program, trace: Trace) -> NDArray[np.float64]:
         + c.spikes * pj["spike"]
         + c.packets_in * pj["axon_in"]
         + c.packets_out * pj["axon_out"]
+        + c.macs * pj["mac"]
+        + c.learning_updates * pj["learning_update"]
     )
-    outside = c.processor_ops * pj["processor_op"] + (c.packets_in + c.packets_out) * pj["processor_message"]
-    joules: NDArray[np.float64] = np.where(neuro, inside, outside) * 1e-12
+    messages = c.packets_in + c.packets_out
+    outside = c.processor_ops * pj["processor_op"] + messages * pj["processor_message"]
+    in_units = c.processor_ops * pj["unit_op"] + messages * pj["unit_message"]
+    kinds = [neuro, program.cores["kind"] == UNIT]
+    joules: NDArray[np.float64] = np.select(kinds, [inside, in_units], outside) * 1e-12
     return joules

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neurochip.network.network import Population
+from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Encoder, Product, Projection
 from neurochip.program.image import Program
 from neurochip.report.energy import EventCounts, Prices, joules_by_kind, ops_45nm, run_prices
 from neurochip.sim.trace import Trace
 
-LISTS = {"conv": "conv", "pool": "sparse", "product": "product"}
+LISTS = {"conv": "conv", "pool": "sparse", "einsum": "sparse"}
 """Projection kind -> the kind of synapse list its accumulates come from; others are dense."""
 
 
@@ -99,8 +99,10 @@ def _layer(
     incoming = network.incoming[population.name]
     counts = trace.populations[population.name]
     done = {p.name: trace.projections[p.name].ops for p in incoming}
-    ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder))
+    ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder) and not is_graded(network, p))
     mac, every = _macs(program, trace, population)
+    payload_macs = sum(done[p.name] for p in incoming if p.counted and is_graded(network, p))
+    mac, every = mac + payload_macs, every + payload_macs
     payloads = population.neuron.kind == "product"
     per_step = tuple(0 if payloads else int(n) for n in counts.spikes)
     own = program.tiles["core"][program.tiles["population"] == number]
@@ -118,7 +120,7 @@ def _layer(
         ac=ac,
         mac=mac,
         mac_every_step=every,
-        overhead_ops=sum(done.values()) - ac,
+        overhead_ops=sum(done.values()) - ac - payload_macs,
         dense_macs=dense,
         packets=counts.packets,
         hops=counts.hops_x + counts.hops_y,
@@ -150,6 +152,8 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "attention"
     if ".relay" in population.name or population.name.endswith(".split"):
         return "relay"
+    if any(p.kind == "einsum" for p in incoming):
+        return "attention"
     main = next((p for p in incoming if not isinstance(p, Bias)), None)
     if main is None:
         return "neuron"
@@ -162,17 +166,23 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
 def layer_counts(program: Program, trace: Trace, population: Population) -> EventCounts:
     """What this layer's synapses, neurons, spikes and packets bill for; packets are charged to their sender."""
     counts = trace.populations[population.name]
-    ops = dict.fromkeys(("dense", "conv", "sparse", "product"), 0)
-    for projection in program.network.incoming[population.name]:
+    network = program.network
+    ops = dict.fromkeys(("dense", "conv", "sparse", "processor", "unit", "mac"), 0)
+    learnt = 0
+    for projection in network.incoming[population.name]:
         done = trace.projections[projection.name]
-        ops[LISTS.get(projection.kind, "dense")] += done.ops if projection.kind == "product" else done.booked
-    on_core = population.neuron.kind in ("lif", "readout", "burst") and population.home == "core"
+        multiplied = isinstance(projection, Product) and projection.method != "plastic"
+        ops[list_of(network, projection)] += done.ops if multiplied else done.booked
+        learnt += done.updates
+    on_core = population.neuron.kind in ("lif", "readout", "burst", "graded") and population.home == "core"
+    messages = counts.to_processors + (0 if on_core else counts.packets)
+    units = messages if uses_units(network, population) else 0
     updates = population.size * population.copies * program.network.ticks * trace.inputs if on_core else 0
     return EventCounts(
         ops_dense=ops["dense"],
         ops_conv=ops["conv"],
         ops_sparse=ops["sparse"],
-        processor_ops=ops["product"],
+        processor_ops=ops["processor"],
         idle=updates - counts.active,
         active=counts.active,
         spikes=int(counts.spikes.sum()) * population.copies if on_core else 0,
@@ -182,8 +192,32 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
         hops_y=counts.hops_y,
         crossings=counts.crossings,
         local=counts.local,
-        processor_messages=counts.to_processors + (0 if on_core else counts.packets),
+        processor_messages=messages - units,
+        macs=ops["mac"],
+        learning_updates=learnt,
+        unit_ops=ops["unit"],
+        unit_messages=units,
     )
+
+
+def list_of(network: Network, projection: Projection) -> str:
+    """What does the operations of ``projection``: a kind of synapse list, a multiplier, a processor or a unit."""
+    if isinstance(projection, Product):
+        return "dense" if projection.method == "plastic" else projection.method
+    if is_graded(network, projection):
+        return "mac"
+    return LISTS.get(projection.kind, "dense")
+
+
+def is_graded(network: Network, projection: Projection) -> bool:
+    """Whether its sources send payloads in single packets, so that its synapses multiply."""
+    return any(network.by_name[s.population].coding == "graded" for s in projection.sources)
+
+
+def uses_units(network: Network, population: Population) -> bool:
+    """Whether the packets that leave the neuro-cores for or from ``population`` go to or come from attention units."""
+    products = [p for p in network.projections if isinstance(p, Product) and p.method == "unit"]
+    return any(population.name in (p.target, *(s.population for s in p.sources)) for p in products)
 
 
 def attention_counts(program: Program, trace: Trace, incoming: tuple[Projection, ...]) -> AttentionCounts | None:

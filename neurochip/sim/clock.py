@@ -12,7 +12,7 @@ from neurochip.errors import SimulationError
 from neurochip.noc import analytic, packet
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
-from neurochip.program.image import NEURON_CORE, Program
+from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
 from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import Books, book_packets
@@ -22,7 +22,7 @@ from neurochip.sim.trace import CoreCounts, PopulationCounts
 Counts = NDArray[np.int64]
 Flows = tuple[Counts, Counts, Counts]
 FIDELITIES = ("analytic", "packet")
-LISTS = ("dense", "conv", "sparse")
+LISTS = ("dense", "conv", "sparse", "mac", "learning")
 """Kinds of synapse lists, in the order of ``Work.ops``."""
 
 
@@ -118,7 +118,7 @@ class Clock:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
         n_cores = len(board.noc_core)
         totals = CoreTotals(
-            counts=np.zeros((8, n_cores), np.int64),
+            counts=np.zeros((10, n_cores), np.int64),
             busy_ns=np.zeros(n_cores),
             links=np.zeros(board.mesh.n_links, np.int64),
         )
@@ -185,7 +185,7 @@ class Clock:
 
     def core_counts(self, ticks: int) -> CoreCounts:
         """The sums over ``ticks`` ticks of one input each."""
-        dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out = self.totals.counts
+        dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out, macs, updates = self.totals.counts
         return CoreCounts(
             ops_dense=dense,
             ops_conv=conv,
@@ -196,6 +196,8 @@ class Clock:
             spikes=spikes,
             packets_in=packets_in,
             packets_out=packets_out,
+            macs=macs,
+            learning_updates=updates,
             busy_ns=self.totals.busy_ns,
         )
 
@@ -260,12 +262,14 @@ def core_times(program: Program, costs: Costs, router: Counts) -> CoreTimes:
     figures = [
         ns["synaptic_op_dense"], ns["synaptic_op_conv"], ns["synaptic_op_sparse"], ns["neuron_inactive"],
         ns["neuron_active"] - ns["neuron_inactive"], ns["spike"], ns["axon_in"], ns["axon_out"],
-        ns["processor_op"], ns["processor_message"],
+        ns["processor_op"], ns["processor_message"], ns["mac"], ns["learning_update"],
+        ns["unit_op"], ns["unit_message"],
     ]  # fmt: skip
+    units = program.cores["kind"] == UNIT
     return CoreTimes(
         ns=np.array(figures, np.float64),
         neurons=np.where(neuro, program.use["neurons"], 0).astype(np.int64),
-        processor=(~neuro).astype(np.uint8),
+        processor=np.where(units, 2, ~neuro).astype(np.uint8),
         router=router,
     )
 

@@ -7,7 +7,7 @@ matter. Several inputs run side by side, each from rest, with counts and times o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from threading import Lock
 
@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 from neurochip.errors import SimulationError
 from neurochip.network.inputs import quantise_input
 from neurochip.network.network import Network
+from neurochip.network.projections import Product
 from neurochip.program.image import Program
-from neurochip.sim import bursts
+from neurochip.sim import bursts, products
 from neurochip.sim.arrivals import Arrival, Padding, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.constants import always_on, encoded
 from neurochip.sim.kernels import events as ev
 from neurochip.sim.kernels import payloads, traffic
 from neurochip.sim.kernels.events import Events
+from neurochip.sim.kernels.indexed import add_indexed
 from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
-from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers
+from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
 from neurochip.sim.workers import Workers
 
@@ -164,14 +166,14 @@ class Batch:
         readout: Counts = membrane.reshape(self.size, last.positions, last.channels).sum(axis=1)
         if self.observe is not None:
             for item in range(self.size):
-                self.observe(self.first + item, dict(self._dense(history, item)), readout[item])
+                self.observe(self.first + item, dict(recorded(plans, history, network, item)), readout[item])
         return readout
 
     def _collect(self, plans: list[PopulationPlan]) -> None:
         """Find the spikes of every bundle that arrives now, in the forms that are wanted."""
         self.arrivals.clear()
         forms: dict[tuple[int, Padding | None], None] = {}
-        for projection in (p for plan in plans for p in plan.incoming if p.kernel is not payloads.add_payload):
+        for projection in (p for plan in plans for p in plan.incoming if not p.payload):
             arrival = self._arriving(projection.bundle)
             if arrival is not None:
                 forms[projection.bundle, projection.padding if projection.suits(arrival.density) else None] = None
@@ -218,6 +220,8 @@ class Batch:
             return self._product(plan)
         self._prepare_constant(plan, step)
         current = buffers.currents[0]
+        if plan.product is not None:
+            self._learn(plan, plan.product)
         for projection, other in zip(plan.incoming[1:], buffers.currents[1:], strict=True):
             current += other << projection.extra_shift
             other[:] = 0
@@ -229,6 +233,11 @@ class Batch:
             values, touched, wraps = bursts.charge(current, buffers.constant, plan, self.network.arithmetic)
             buffers.membrane[:] = values
             emission, active, clips = Emission(bursts.leaving(values, 0)[0], burst=values), touched, 0
+        elif population.neuron.kind == "graded":
+            value, active, wraps, over = products.graded(current, buffers.constant, plan, self.network.arithmetic)
+            emission, clips = Emission(products.one_packet_each(value), value.reshape(self.size, -1, value.shape[1])), 0
+            with self.books:
+                self.totals.saturations += over
         else:
             active = buffers.ops
             active[:] = 0
@@ -262,7 +271,7 @@ class Batch:
     def _deliver(self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32]) -> None:
         """Add the spikes that arrive now through one projection."""
         buffers = self.buffers[plan.number]
-        if projection.kernel is payloads.add_payload:
+        if projection.payload:
             ((source, delay),) = self.schedule.bundles[projection.bundle]
             if self.tick - delay not in self.buffers[source].emitted:
                 return
@@ -271,11 +280,18 @@ class Batch:
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
         tasks = len(projection.boxes) * self.size
-        if projection.kernel is payloads.add_payload:
+        if projection.payload:
             payload = self.buffers[source].emitted[self.tick - delay].payload
             if payload is None:
                 raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
-            payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
+            if projection.offsets is None:
+                payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
+            else:
+                add_indexed(payload.ravel(), projection.offsets, synapses, Tasks(projection.boxes, 0, tasks))
+        elif projection.offsets is not None:
+            heard = projection.window.height * projection.window.width
+            values = products.dense(self.arrivals[projection.bundle].as_events(), projection.offsets.size // heard)
+            add_indexed(values.ravel(), projection.offsets, synapses, Tasks(projection.boxes, 0, tasks))
         elif projection.suits((arrival := self.arrivals[projection.bundle]).density):
             multiply(arrival, projection, plan.slice_width, current, buffers.ops)
         else:
@@ -308,22 +324,25 @@ class Batch:
         return self.arrivals[bundle]
 
     def _product(self, plan: PopulationPlan) -> Emission:
-        """Spiking attention on processors, one head a tile."""
-        population, product = plan.population, plan.product
-        assert product is not None
-        q, k, v = (self.buffers[number].emitted[self.tick - delay].events for number, delay in plan.product_sources)
-        payload = np.zeros((self.size, population.positions, population.channels), np.int32)
-        totals = self.totals.projections[product.name]
-        for row in plan.tiles:
-            counts = payloads.attend(q, k, v, int(row[4]), population.channels // product.heads, payload)
-            done, effective, coincidences = (int(n) for n in counts.sum(axis=0))
-            with self.books:
-                totals.ops += done
-                totals.effective += effective
-                totals.coincidences += coincidences
-                self.clock.work.processor_ops[:, row[5]] += counts[:, 0]
-        rows = self.size * population.positions
-        return Emission(Events(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32)), payload)
+        """Spiking attention on processors or units, one head a tile."""
+        assert plan.product is not None
+        payload, counts = products.attended(plan, self._operands(plan), self.size)
+        with self.books:
+            products.book_attended(counts, plan, self.totals.projections[plan.product.name], self.clock.work)
+        return products.payload_emission(payload, plan.population.coding)
+
+    def _operands(self, plan: PopulationPlan) -> list[Events]:
+        """Spikes of q, k and v in the step at hand."""
+        return [self.buffers[number].emitted[self.tick - delay].events for number, delay in plan.product_sources]
+
+    def _learn(self, plan: PopulationPlan, product: Product) -> None:
+        """Synapses learn ``k^T v`` and are read by q; their work counts in the population's own tick of the step."""
+        p, buffers = plan.population, self.buffers[plan.number]
+        found = products.learnt(product, self._operands(plan), (self.size, p.height, p.width, p.channels))
+        buffers.currents[0][:] += found.payload << (product.shift - plan.rules.shift)
+        with self.books:
+            self.totals.saturations += found.saturations
+            products.book_learnt(found, plan, self.totals.projections[product.name], self.clock.work)
 
     def _send(self, plan: PopulationPlan, step: int, emission: Emission) -> None:
         """Count what a population emitted, and put its packets on their routes."""
@@ -331,7 +350,7 @@ class Batch:
         buffers.emitted[self.tick] = emission
         booking = self.clock.board.bookings[plan.number]
         sums = np.zeros((self.size, population.height + 1, population.width + 1, booking.n_pieces + 1), np.int32)
-        if emission.payload is not None:
+        if emission.payload is not None and population.coding != "graded":
             traffic.digit_sums(emission.payload, booking.piece, sums)
         else:
             traffic.spike_sums(emission.events, booking.piece, sums)
@@ -340,7 +359,7 @@ class Batch:
         counts = self.totals.populations[population.name]
         counts.spikes[step] += sums[:, -1, -1, -1].sum()
         with self.books:
-            if population.neuron.kind in ("lif", "burst") and population.home == "core":
+            if population.neuron.kind in ("lif", "burst", "graded") and population.home == "core":
                 traffic.core_spikes(sums * np.int32(population.copies), booking.tiles, self.clock.work.spikes)
             if packets.size:
                 self.clock.send(booking, packets, counts)
@@ -362,20 +381,3 @@ class Batch:
         elif plan.encoder is None and plan.biases and step == 0:
             self.buffers[plan.number].constant = fitted(plan, always_on(plan)[None])
 
-    def _dense(self, history: dict[str, list[Emission]], item: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
-        """Dense (T, P, C) counts of every population but the readout, for one input."""
-        for plan in self.schedule.populations:
-            population = plan.population
-            if population.neuron.kind == "readout":
-                continue
-            counts = np.zeros((self.network.timesteps, population.positions, population.channels), np.int32)
-            for step, emission in enumerate(history[population.name]):
-                if emission.burst is not None:
-                    rows = slice(item * population.positions, (item + 1) * population.positions)
-                    counts[step] = emission.burst[rows]
-                elif emission.payload is not None:
-                    counts[step] = emission.payload[item]
-                else:
-                    rows = slice(item * population.positions, (item + 1) * population.positions + 1)
-                    ev.counts_of(Events(emission.events.start[rows], emission.events.channel), counts[step])
-            yield population.name, counts

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 from neurochip.program.image import HOST, Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
+from neurochip.sim.kernels.indexed import Offsets, add_indexed
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
+from neurochip.sim.offsets import offsets_of
 from neurochip.sim.panels import panels_of
 
 Kernel = Callable[..., Any]
@@ -36,8 +38,8 @@ class ProjectionPlan:
         weight: rows of int8, see ``kernels.synapses``; extra_shift: what its sums are shifted beyond the population's.
         boxes: (n, 12) int32, see ``kernels.synapses``; neighbouring channel slices of equal positions are one box.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
-        lists: ``dense``, ``conv`` or ``sparse``: which synaptic cost applies.
-        crosspoints: on a crossbar, what counts as a synaptic event.
+        lists: ``dense``, ``conv``, ``sparse`` or ``mac``: which synaptic cost applies.
+        crosspoints: on a crossbar, what counts as a synaptic event. offsets: of connections by index.
         panels: the weights for ``kernels.dense.multiply``, empty if it does not suit.
     """
 
@@ -53,6 +55,12 @@ class ProjectionPlan:
     lists: str
     panels: NDArray[np.int8]
     crosspoints: Crosspoints | None = None
+    offsets: Offsets | None = None
+
+    @property
+    def payload(self) -> bool:
+        """Whether its sources send integers, not spikes."""
+        return self.kernel is add_payload or (self.offsets is not None and bool(self.offsets.graded))
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -198,7 +206,7 @@ def _bias_ops(tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _common_shift(network: Network, population: Population) -> int:
     """Smallest shift of the projections that carry spikes into ``population``."""
-    shifts = [p.shift for p in network.incoming[population.name] if not isinstance(p, Bias | Encoder | Product)]
+    shifts = [p.shift for p in network.incoming[population.name] if not isinstance(p, Bias | Encoder)]
     return min(shifts, default=0)
 
 
@@ -239,6 +247,9 @@ def current_bound(network: Network, population: Population) -> int:
     total = 0
     for projection in network.incoming[population.name]:
         if isinstance(projection, Product):
+            operand = network.by_name[projection.sources[0].population]
+            held = operand.channels // projection.heads * (projection.limit or operand.positions)
+            total += held << projection.shift
             continue
         if isinstance(projection, Bias):
             total += sum(
@@ -257,6 +268,9 @@ def current_bound(network: Network, population: Population) -> int:
         high = sum(network.by_name[s.population].high for s in projection.sources)
         if isinstance(projection, Pool):
             total += abs(projection.weight) * projection.kernel[0] * projection.kernel[1] * high << projection.shift
+            continue
+        if isinstance(projection, Einsum):
+            total += abs(projection.weight) * projection.fan_in * high << projection.shift
             continue
         weight = getattr(projection, "weight", np.zeros((1, 1), np.int8))
         positions = source.positions // population.positions if isinstance(projection, Gather) else 1
@@ -304,6 +318,7 @@ def _plan_projection(
         lists=lists,
         panels=panels_of(network, projection, boxes, window, weight),
         crosspoints=crosspoints_of(projection, source, target, width),
+        offsets=offsets_of(projection, source),
     )
 
 
@@ -315,6 +330,9 @@ def _geometry(
     def window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Window:
         return Window(source.height, source.width, target.height, target.width, *kernel, *stride, *padding)
 
+    if isinstance(projection, Einsum) or (isinstance(projection, Pool) and source.coding == "graded"):
+        lists = "mac" if source.coding == "graded" else "sparse"
+        return add_indexed, np.full((1, 1), projection.weight, np.int16), window((1, 1), (1, 1), (0, 0)), 1, lists
     if isinstance(projection, Dense):
         return kernels.add_windows, projection.weight, window((1, 1), (1, 1), (0, 0)), 1, "dense"
     if isinstance(projection, Gather):
@@ -336,8 +354,12 @@ def _geometry(
         rows_of = projection.weight.reshape(kh * kw * per_group, n_out)
         return kernels.add_maxima, rows_of, maxima, projection.groups, "conv"
     if isinstance(projection, Conv):
-        kh, kw, per_group, n_out = projection.weight.shape
-        rows = projection.weight.reshape(kh * kw * per_group, n_out)
+        taps = projection.weight
+        if projection.channels is not None:
+            first, last = projection.channels
+            taps = np.pad(taps, ((0, 0), (0, 0), (first, source.channels - last), (0, 0)))
+        kh, kw, per_group, n_out = taps.shape
+        rows = taps.reshape(kh * kw * per_group, n_out)
         kernel = kernels.add_channelwise if per_group == 1 and projection.groups == n_out else kernels.add_windows
         return kernel, rows, window((kh, kw), projection.stride, projection.padding), projection.groups, "conv"
     raise ProgramError(f"projection {projection.name!r}: no kernel for kind {projection.kind!r}")

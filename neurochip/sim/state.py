@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurochip.sim.kernels.events import Events
+from neurochip.network.network import Network
+from neurochip.sim.kernels.events import Events, counts_of
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.trace import LayerCounts, PopulationCounts
 
@@ -54,12 +56,33 @@ class Totals:
     host_macs: int = 0
     host_ops: int = 0
     host_writes: int = 0
+    saturations: int = 0
+
+
+def recorded(
+    plans: tuple[PopulationPlan, ...], history: dict[str, list[Emission]], network: Network, item: int
+) -> Iterator[tuple[str, NDArray[np.int32]]]:
+    """Dense (T, P, C) counts of every population but the readout, for one input of a batch."""
+    for plan in plans:
+        population = plan.population
+        if population.neuron.kind == "readout":
+            continue
+        counts = np.zeros((network.timesteps, population.positions, population.channels), np.int32)
+        for step, emission in enumerate(history[population.name]):
+            if emission.burst is not None:
+                counts[step] = emission.burst[item * population.positions : (item + 1) * population.positions]
+            elif emission.payload is not None:
+                counts[step] = emission.payload[item]
+            else:
+                rows = slice(item * population.positions, (item + 1) * population.positions + 1)
+                counts_of(Events(emission.events.start[rows], emission.events.channel), counts[step])
+        yield population.name, counts
 
 
 def new_buffers(plan: PopulationPlan, size: int) -> Buffers:
     """Buffers of one population at rest, for ``size`` inputs."""
     population = plan.population
-    rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout", "burst")
+    rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout", "burst", "graded")
     state = (rows, population.channels) if neurons else (0, 0)
     return Buffers(
         membrane=np.zeros(state, np.int32),

@@ -15,6 +15,7 @@ class CoreCounts:
     """Totals of every core over all inputs; all int64 (n_cores,). Their sums equal the totals of the layers.
 
     ``ops_dense``, ``ops_conv``, ``ops_sparse``: synaptic operations by the kind of list they were read from.
+    ``macs``: those with a payload; ``learning_updates``: synapses changed. ``processor_ops``: of processors and units.
     ``neuron_ticks``: neurons times ticks; ``active``: those of them with input or charge. ``busy_ns``: float64.
     """
 
@@ -27,6 +28,8 @@ class CoreCounts:
     spikes: Counts
     packets_in: Counts
     packets_out: Counts
+    macs: Counts
+    learning_updates: Counts
     busy_ns: NDArray[np.float64]
 
     @classmethod
@@ -41,13 +44,14 @@ class LayerCounts:
     """Totals of one projection over all inputs.
 
     ``ops``: accumulates of the model's arithmetic. ``booked``: synaptic operations the cores did for it: crosspoints
-    that met a spike on crossbars, none for what the host computes, else the same.
+    that met a spike on crossbars, none for what the host computes, else the same. ``updates``: synapses changed.
     """
 
     ops: int = 0
     effective: int = 0
     coincidences: int = 0
     booked: int = 0
+    updates: int = 0
 
     def add(self, ops: int, booked: int | None = None) -> None:
         """Count ``ops`` accumulates, and as many synaptic operations unless they differ."""
@@ -88,6 +92,7 @@ class Trace:
         overruns: ticks longer than a fixed tick allows. wraps, clips: arithmetic overflows.
         host_macs: multiply-accumulates of the encoder, done once per frame; host_writes: words written for it.
         host_ops: accumulates of layers that the host computes from the chip's spikes.
+        saturations: payloads, and elements of ``k^T v`` held in synapses, that met their limit.
         noc: figures of the packet simulation, empty in analytic mode.
         setup_seconds: to regroup the program's tables, once a run; wall_seconds: to simulate the inputs after that.
     """
@@ -111,6 +116,7 @@ class Trace:
     host_macs: int
     host_writes: int
     host_ops: int = 0
+    saturations: int = 0
     noc: dict[str, float] = field(default_factory=dict)
     setup_seconds: float = 0.0
     wall_seconds: float = 0.0

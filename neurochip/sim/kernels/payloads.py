@@ -21,14 +21,17 @@ def digits(value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def attend(q: Events, k: Events, v: Events, head: int, depth: int, payload: NDArray[np.int32]) -> NDArray[np.int64]:
-    """``payload[:, :, head] = q (k^T v)`` of one head of ``depth`` channels, by events; ``payload`` (B, P, C).
+def attend(
+    q: Events, k: Events, v: Events, head: int, depth: int, limit: int, payload: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """``payload[:, :, head] = q min(k^T v, limit)`` of one head of ``depth`` channels, by events.
 
-    Returns (B, 3): accumulates done, those of them with both operands non-zero, coincidences of k and v.
+    ``payload`` (B, P, C); ``limit`` 0 = none. Returns (B, 5): accumulates done, those of them with both operands
+    non-zero, coincidences of k and v, elements of ``k^T v`` that are not zero, and elements beyond the limit.
     """
     low, high = head * depth, (head + 1) * depth
     n_inputs, n_positions, _ = payload.shape
-    counts = np.zeros((n_inputs, 3), np.int64)
+    counts = np.zeros((n_inputs, 5), np.int64)
     for item in range(n_inputs):
         outer = np.zeros((depth, depth), np.int32)
         for p in range(item * n_positions, (item + 1) * n_positions):
@@ -43,6 +46,10 @@ def attend(q: Events, k: Events, v: Events, head: int, depth: int, payload: NDAr
         for i in range(depth):
             for j in range(depth):
                 filled[i] += outer[i, j] != 0
+                if limit and outer[i, j] > limit:
+                    outer[i, j] = limit
+                    counts[item, 4] += 1
+        counts[item, 3] = filled.sum()
         counts[item, 0] = counts[item, 1] = counts[item, 2]
         for p in range(n_positions):
             out = payload[item, p, low:high]

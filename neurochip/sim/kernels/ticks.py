@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 from neurochip.sim.kernels.traffic import Books
 
 Counts = NDArray[np.int64]
+DENSE, CONV, SPARSE, MAC, LEARNING = range(5)
+"""Rows of ``Work.ops``."""
 
 
 class Work(NamedTuple):
-    """What every core did in a tick, per input, int64 (B, n_cores); ``ops`` (3, B, n_cores): dense, conv, sparse."""
+    """What every core did in a tick, per input, int64 (B, n_cores).
+
+    ``ops`` (5, B, n_cores): accumulates from dense, conv and sparse lists, multiply-accumulates, learning updates.
+    """
 
     ops: Counts
     processor_ops: Counts
@@ -25,9 +30,11 @@ class Work(NamedTuple):
 
 class CoreTimes(NamedTuple):
     """``ns`` of a dense, conv and sparse synaptic operation, an idle neuron, what an active one takes more, a spike,
-    a packet in, a packet out, a processor's operation, a processor's packet.
+    a packet in, a packet out, a processor's operation, a processor's packet, a multiply-accumulate, a learning update,
+    an attention unit's operation, a unit's packet.
 
-    ``neurons`` (n_cores,) int64; ``processor`` (n_cores,) uint8; ``router`` (n_cores,) int64: y * width + x.
+    ``neurons`` (n_cores,) int64; ``processor`` (n_cores,) uint8, 2 for attention units; ``router`` (n_cores,) int64:
+    y * width + x.
     """
 
     ns: NDArray[np.float64]
@@ -39,7 +46,8 @@ class CoreTimes(NamedTuple):
 class CoreTotals(NamedTuple):
     """Sums over ticks and inputs.
 
-    ``counts`` (8, n_cores) int64: ops dense, conv, sparse, of processors, active, spikes, packets in, packets out;
+    ``counts`` (10, n_cores) int64: ops dense, conv, sparse, of processors and units, active, spikes, packets in,
+    packets out, multiply-accumulates, learning updates;
     ``busy_ns`` (n_cores,) float64; ``links`` (n_links,) int64.
     """
 
@@ -86,9 +94,12 @@ def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArr
                 + spikes[c] * ns[5]
                 + received * ns[6]
                 + out * ns[7]
+                + ops[3, c] * ns[10]
+                + ops[4, c] * ns[11]
             )
             if times.processor[c]:
-                took = processor_ops[c] * ns[8] + (received + out) * ns[9]
+                kind = 8 if times.processor[c] == 1 else 12
+                took = processor_ops[c] * ns[kind] + (received + out) * ns[kind + 1]
             busy[c] += took
             most, most_in, most_out = max(most, took), max(most_in, received), max(most_out, out)
             totals.counts[0, c] += dense
@@ -99,6 +110,8 @@ def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArr
             totals.counts[5, c] += spikes[c]
             totals.counts[6, c] += received
             totals.counts[7, c] += out
+            totals.counts[8, c] += ops[3, c]
+            totals.counts[9, c] += ops[4, c]
         busiest[item], ends[item, 0], ends[item, 1] = most, most_out, most_in
         ops[:] = 0
         processor_ops[:] = 0
