@@ -125,6 +125,12 @@ def by_learning(network: Network, place: Site, chip: ChipSpec, choices: Choices)
     readers = neurons_behind(place, "plastic")
     if any(reader.weight != 1 for reader in readers):
         raise UnsupportedError(f"layer {origin!r}: method 'plastic' needs neurons that take products with weight 1")
+    ticks = token_ticks(place.shape.tokens, learning.period.value)
+    if ticks > choices.max_interval:
+        raise UnsupportedError(
+            f"layer {origin!r}: learning {place.shape.tokens} tokens one by one and reading them takes {ticks} ticks a "
+            f"step, at most {choices.max_interval} are allowed; raise --max-interval, or use another --attention"
+        )
     limit = (1 << (learning.weight.value - 1)) - 1
     made = {
         reader.name: replace(
@@ -137,7 +143,7 @@ def by_learning(network: Network, place: Site, chip: ChipSpec, choices: Choices)
         network,
         populations=tuple(p for p in network.populations if p is not place.population),
         projections=tuple(made.get(p.name, p) for p in network.projections if p is not place.product),
-        interval=max(network.interval, token_ticks(place.shape.tokens, learning.period.value)),
+        interval=max(network.interval, ticks),
     )
 
 
