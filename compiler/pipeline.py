@@ -116,6 +116,7 @@ def run_passes(graph: Graph, chip: ChipSpec, bits: int, report: Report | None = 
     target = Target(
         arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
         shift_low=weights.shift_low, shift_high=weights.shift_high, dendrites=chip.max_compartments,
+        host_neurons=chip.encoder.delivery == "spikes",
     )  # fmt: skip
     verify(graph)
     for item in PASSES:

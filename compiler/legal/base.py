@@ -42,8 +42,8 @@ class Base:
         return tuple(t for t, use in zip(self.lines, needed, strict=True) if use) or self.lines[:1]
 
 
-def choose_base(weights: Sequence[tuple[Ints, int]], types: int, limit: int) -> Base | None:
-    """The base with the fewest axons for all projections into one population; ``None`` if there is none.
+def possible_bases(weights: Sequence[tuple[Ints, int]], types: int, limit: int) -> list[Base]:
+    """Bases for all projections into one population, the one with the fewest axons first; may be none.
 
     Args:
         weights: of each projection, (..., C_out) raw weights and the number of its sources.
@@ -52,9 +52,7 @@ def choose_base(weights: Sequence[tuple[Ints, int]], types: int, limit: int) -> 
     columns = np.concatenate([w.reshape(-1, w.shape[-1]) for w, _ in weights]).astype(np.int64)
     found = [base for base in (distinct_base(columns, types), digit_base(columns, types)) if base is not None]
     legal = [base for base in found if np.abs(base.values).max(initial=0) <= limit]
-    if not legal:
-        return None
-    return min(legal, key=lambda base: sum(count * len(base.lines_of(w)) for w, count in weights))
+    return sorted(legal, key=lambda base: sum(count * len(base.lines_of(w)) for w, count in weights))
 
 
 def distinct_base(columns: Ints, types: int) -> Base | None:

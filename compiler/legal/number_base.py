@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.legal.base import Base, Ints, choose_base
+from compiler.legal.base import Base, Ints, possible_bases
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
@@ -49,28 +49,34 @@ def typed(network: Network, population: Population, chip: ChipSpec) -> list[Proj
     synapses = [p for p in incoming if not isinstance(p, Bias)]
     if population.home == "host" or not (synapses or biases):
         return []
-    base = population_base(network, population, synapses, chip)
-    spare, biases_typed = base.values, []
-    for bias in biases:
-        spare, done = typed_bias(bias, spare, population, chip)
-        biases_typed.append(done)
-    return [*(with_types(p, population, base) for p in synapses), *biases_typed]
+    bases = population_bases(network, population, synapses, chip)
+    for base in bases:
+        try:
+            axons = typed_biases(biases, base, population, chip)
+        except UnsupportedError:
+            if base is bases[-1]:
+                raise
+        else:
+            return [*(with_types(p, population, base) for p in synapses), *axons]
+    raise AssertionError("a population has at least one base")
 
 
-def population_base(network: Network, population: Population, synapses: list[Projection], chip: ChipSpec) -> Base:
-    """The base of all ``synapses`` into ``population``."""
+def population_bases(
+    network: Network, population: Population, synapses: list[Projection], chip: ChipSpec
+) -> list[Base]:
+    """Bases of all ``synapses`` into ``population``, the cheapest first."""
     if not synapses:
-        return Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))
+        return [Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))]
     limits = chip.limits
     weights = [(raw_weight(p, population.channels), fan_in(network, p)) for p in synapses]
-    base = choose_base(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1)
-    if base is None:
+    bases = possible_bases(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1)
+    if not bases:
         low, high = min(int(w.min()) for w, _ in weights), max(int(w.max()) for w, _ in weights)
         raise UnsupportedError(
             f"layer {population.origin!r} ({population.name}): weights of {low} to {high} in a neuron's unit are no "
             f"sums of {limits.axon_types} types of axons of {limits.axon_type_bits} bits; use fewer --weight-bits"
         )
-    return base
+    return bases
 
 
 def fan_in(network: Network, projection: Projection) -> int:
@@ -90,6 +96,15 @@ def with_types(projection: Projection, population: Population, base: Base) -> Pr
     types = base.lines_of(raw_weight(projection, population.channels))
     sources = tuple(replace(source, types=types) for source in projection.sources)
     return replace(projection, sources=sources, base=base.values[list(types)].astype(np.int16))
+
+
+def typed_biases(biases: list[Bias], base: Base, population: Population, chip: ChipSpec) -> list[Projection]:
+    """All ``biases`` in values of ``base``; raises UnsupportedError if they are no sums of them."""
+    values, done = base.values, list[Projection]()
+    for bias in biases:
+        values, axons = typed_bias(bias, values, population, chip)
+        done.append(axons)
+    return done
 
 
 def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec) -> tuple[Ints, Bias]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from compiler.mapping.check_arithmetic import arithmetic_problems
 from compiler.mapping.check_cores import core_problems
 from compiler.mapping.check_crossbar import crossbar_problems
+from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
@@ -56,6 +57,7 @@ def mapping_problems(program: Program) -> Iterator[str]:
     yield from _blocks(program)
     yield from _routes(program)
     yield from core_problems(program)
+    yield from crossbar_problems(program)
     yield from crossbar_problems(program)
 
 

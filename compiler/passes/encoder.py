@@ -59,7 +59,8 @@ def finest_unit(graph: Graph, layer: Node, threshold: float, target: Target) -> 
     op, step = _integers(graph, layer, target)
     sums = op.infer(graph.type_of(layer.inputs[0]))
     largest = max(-sums.low, sums.high)
-    register = 2 ** (target.arithmetic.bias_bits - 1) - 1 if target.arithmetic.bias_bits > 1 else 0
+    bits = target.arithmetic.membrane_bits if target.host_neurons else target.arithmetic.bias_bits
+    register = 2 ** (bits - 1) - 1 if bits > 1 else 0
     if register == 0:
         raise UnsupportedError(
             f"{called(layer)}: reads analog input, and this chip has no bias register to take its current; "

@@ -28,6 +28,8 @@ def print_network(network: Network, *, values: bool = False) -> str:
             weight = getattr(projection, "weight", None)
             if values and isinstance(weight, np.ndarray) and weight.size <= SMALL:
                 lines.append(f"        {weight.tolist()}")
+            if values and projection.base is not None and projection.base.size <= SMALL:
+                lines.append(f"        base {projection.base.tolist()}")
     out = network.readout
     lines.append(f"readout {out.population} scale={out.scale:.9g} divisor={out.divisor}")
     return "\n".join(lines)

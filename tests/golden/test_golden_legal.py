@@ -7,8 +7,10 @@ import pytest
 from compiler.legal import LEGAL
 from neurochip.network.text import print_network
 from neurochip.network.validate import validate_network
-from tests.legal_networks import CASES
+from tests.crossbar_networks import CROSSBAR_CASES
+from tests.legal_networks import CASES as OTHER_CASES
 
+CASES = {**OTHER_CASES, **CROSSBAR_CASES}
 FOLDER = Path(__file__).parent / "legal"
 BY_NAME = {each.name: each for each in LEGAL}
 
