@@ -145,23 +145,24 @@ class Clock:
         """Put ``packets`` (B, n_boxes) of one population on the routes of their boxes."""
         fanout = booking.fanout
         moved = book_packets(packets, fanout, self.work.books)
-        counts.packets += int(moved[0])
-        counts.hops_x += int(moved[1])
-        counts.hops_y += int(moved[2])
-        counts.crossings += int(moved[3])
-        counts.local += int(moved[4])
-        counts.to_processors += int(moved[5])
-        self.moves.packets += int(moved[0])
-        self.moves.hops_x += int(moved[1])
-        self.moves.hops_y += int(moved[2])
-        self.moves.crossings += int(moved[3])
-        self.moves.local += int(moved[4])
+        self.count_moves(moved, counts)
         if self.packet_mode:
             program, noc_core = self.board.program, self.board.noc_core
             source = program.tiles["core"][booking.routes[:, 0]]
             target = program.ports["core"][booking.routes[:, 1]]
             each = np.repeat(packets, fanout.moves[:, 0], axis=1)
             self.flows.append((noc_core[source], noc_core[target], each))
+
+    def count_moves(self, moved: Counts, counts: PopulationCounts) -> None:
+        """Add what ``book_packets`` returned to the totals of one population and of all."""
+        packets, hops_x, hops_y, crossings, local, to_processors = (int(n) for n in moved)
+        for sums in (counts, self.moves):
+            sums.packets += packets
+            sums.hops_x += hops_x
+            sums.hops_y += hops_y
+            sums.crossings += crossings
+            sums.local += local
+        counts.to_processors += to_processors
 
     def finish(self) -> NDArray[np.float64]:
         """Add the tick to the totals and return its duration for each input, ns, (B,)."""
@@ -171,11 +172,19 @@ class Clock:
         close_cores(self.work, board.core_times, self.totals, busiest, ends)
         loads = np.zeros((inputs, len(board.kind_times.service)), np.int64)
         close_links(books.spans, (board.mesh.height, board.mesh.width), board.link_kinds, self.totals.links, loads)
-        bound = self._bound(loads, ends)
+        longest = books.longest.copy()
         books.longest[:] = 0
-        self.ticks += 1
-        needed = np.maximum(busiest, self._network_ns(bound)) + board.barrier_ns
+        durations = self.durations(busiest, loads, ends, longest)
         self.flows.clear()
+        return durations
+
+    def durations(
+        self, busiest: NDArray[np.float64], loads: Counts, ends: Counts, longest: Counts
+    ) -> NDArray[np.float64]:
+        """Duration of ticks, ns, (n,), from what ``close_cores`` and ``close_links`` found of each of them."""
+        board = self.board
+        network_ns = self._network_ns(self._bound(loads, ends, longest))
+        needed = np.maximum(busiest, network_ns) + board.barrier_ns
         tick = board.program.chip.time.tick
         fixed = tick.base if board.program.chip.time.kind == "fixed" and tick is not None else None
         if fixed is None:
@@ -208,12 +217,12 @@ class Clock:
             return self._packet_ns(source, target, np.concatenate([flow[2] for flow in self.flows], axis=1), bound)
         return np.asarray(bound * self.board.timing.cycle_ns, np.float64)
 
-    def _bound(self, loads: Counts, ends: Counts) -> Counts:
-        """Analytic drain time in cycles, (B,): the busiest link, the longest path, the busiest port."""
+    def _bound(self, loads: Counts, ends: Counts, longest: Counts) -> Counts:
+        """Analytic drain time in cycles, (n,): the busiest link, the longest path, the busiest port."""
         timing = self.board.timing
         both_ends = timing.inject_latency + timing.eject_latency
         per_kind = analytic.link_bounds(timing, self.board.kind_times, loads)
-        path = both_ends + self.work.books.longest
+        path = both_ends + longest
         injection = both_ends + (ends[:, 0] - 1) * timing.inject_interval
         ejection = both_ends + (ends[:, 1] - 1) * timing.eject_service
         bound = np.max([per_kind.max(axis=1, initial=0), path, injection, ejection], axis=0)

@@ -29,9 +29,11 @@ from neurochip.sim.kernels.events import Events
 from neurochip.sim.kernels.indexed import add_indexed
 from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
+from neurochip.sim.kernels.vectors import Vectors
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
 from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
+from neurochip.sim.vectors import run_vectors, vectors_of
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
@@ -65,7 +67,7 @@ def run_program(
     started = time.perf_counter()
     network = program.network
     levels = quantise_input(network.input, x, network.timesteps)
-    schedule, board = prepared(program)
+    schedule, board, vectors = prepared(program)
     clock = Clock.of(board, noc)
     totals = Totals(
         populations={
@@ -77,8 +79,10 @@ def run_program(
     ready = time.perf_counter()
     size = batch_size(network, inputs)
     readouts = []
+    if vectors is not None and observe is None and not clock.packet_mode:
+        readouts.append(run_vectors(vectors, clock, totals, schedule, levels))
     with Workers(threads) as workers:
-        for first in range(0, inputs, size):
+        for first in range(0, inputs if not readouts else 0, size):
             batch = Batch(schedule, clock, totals, workers, levels[:, first : first + size], first, observe)
             readouts.append(batch.run())
             if progress is not None:
@@ -100,13 +104,14 @@ def run_program(
     )
 
 
-def prepared(program: Program) -> tuple[Schedule, Board]:
+def prepared(program: Program) -> tuple[Schedule, Board, Vectors | None]:
     """What a run needs to know of ``program``; made on its first run and kept with it, as nothing can change it."""
     known = vars(program)
     if "prepared" not in known:
         schedule = make_schedule(program)
-        known["prepared"] = schedule, Board.of(program, schedule.populations)
-    found: tuple[Schedule, Board] = known["prepared"]
+        board = Board.of(program, schedule.populations)
+        known["prepared"] = schedule, board, vectors_of(schedule, board)
+    found: tuple[Schedule, Board, Vectors | None] = known["prepared"]
     return found
 
 

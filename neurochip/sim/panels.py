@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from neurochip.network.network import Network
 from neurochip.network.projections import Conv, Dense, Projection
 from neurochip.sim.kernels import dense
-from neurochip.sim.kernels.synapses import Window
 
 
 def panels_of(
-    network: Network, projection: Projection, boxes: NDArray[np.int32], window: Window, weight: NDArray[np.integer[Any]]
+    network: Network, projection: Projection, boxes: NDArray[np.int32], window: Any, weight: NDArray[np.integer[Any]]
 ) -> NDArray[np.int8]:
     """``weight`` for ``kernels.dense``, if every target receives its whole window and counts of spikes fit a byte."""
     none = np.zeros((0, 0, 0, 0, 0), np.int8)
