@@ -152,7 +152,7 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "attention"
     if ".relay" in population.name or population.name.endswith(".split"):
         return "relay"
-    if any(p.kind == "einsum" for p in incoming):
+    if any(p.kind in ("einsum", "product") for p in incoming):
         return "attention"
     main = next((p for p in incoming if not isinstance(p, Bias)), None)
     if main is None:
