@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neurochip.noc.mesh import Mesh
 from neurochip.program.image import Program
 from neurochip.sim.kernels.fanout import Fanout, RouteTable, add_up_routes, channel_cuts
+from neurochip.sim.kernels.trees import add_up_trees, cut_boxes
 from neurochip.sim.schedule import PopulationPlan, as_rows
 
 Int32 = NDArray[np.int32]
@@ -38,10 +39,11 @@ def make_bookings(
     """Population number -> its booking; ``places`` as ``RouteTable.cores``."""
     tiles, ports = as_rows(program.tiles), as_rows(program.ports)
     chip, size = (mesh.columns, mesh.rows), (mesh.height, mesh.width)
-    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size)) for p in plans}
+    trees = program.chip.mesh.multicast == "tree"
+    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size), trees) for p in plans}
 
 
-def _booking(plan: PopulationPlan, table: RouteTable) -> Booking:
+def _booking(plan: PopulationPlan, table: RouteTable, trees: bool) -> Booking:
     channels = plan.population.channels
     cuts = np.zeros(channels + 1, np.uint8)
     cuts[:: plan.slice_width] = cuts[channels] = 1
@@ -55,12 +57,16 @@ def _booking(plan: PopulationPlan, table: RouteTable) -> Booking:
         piece=within,
         n_pieces=int(piece[channels]),
         tiles=np.ascontiguousarray(boxes, np.int32),
-        fanout=_fanout(table, piece),
+        fanout=_fanout(table, piece, trees),
         routes=plan.routes,
     )
 
 
-def _fanout(table: RouteTable, piece: Int32) -> Fanout:
+def _fanout(table: RouteTable, piece: Int32, trees: bool) -> Fanout:
+    """Sums by box; with ``trees`` a packet that several targets of a box share passes every link once.
+
+    Boxes that overlap have a tree each, so that a neuron that several of them hold counts once for each.
+    """
     n = len(table.routes)
     room = Fanout(
         boxes=np.empty((n + 1, 7), np.int32),
@@ -71,7 +77,14 @@ def _fanout(table: RouteTable, piece: Int32) -> Fanout:
         span_start=np.zeros(n + 1, np.int32),
         spans=np.empty((4 * n, 2), np.int32),
     )
-    boxes, ranges, spans = add_up_routes(table, piece, room) if n else (0, 0, 0)
+    boxes, ranges, spans = 0, 0, 0
+    if n and trees:
+        cuts = np.empty((n, 7), np.int32)
+        cut_boxes(table, cuts)
+        order = np.lexsort((table.routes[:, 1], *cuts.T[::-1]))
+        boxes, ranges, spans = add_up_trees(table._replace(routes=table.routes[order]), cuts[order], piece, room)
+    elif n:
+        boxes, ranges, spans = add_up_routes(table, piece, room)
     return Fanout(
         boxes=room.boxes[:boxes].copy(),
         moves=room.moves[:boxes].copy(),

@@ -116,6 +116,11 @@ class Clock:
         """A clock at 0. Raises ``SimulationError`` for an unknown ``noc``."""
         if noc not in FIDELITIES:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
+        if noc == "packet" and board.program.chip.mesh.multicast == "tree":
+            raise SimulationError(
+                f"noc packet: chip {board.program.chip.name!r} copies packets on their way (multicast trees), and "
+                "packet mode moves single packets; use analytic, which counts every link of a tree once"
+            )
         n_cores = len(board.noc_core)
         totals = CoreTotals(
             counts=np.zeros((10, n_cores), np.int64),
