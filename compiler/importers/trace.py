@@ -220,6 +220,8 @@ class _Run:
         node = symbol.node
         if len(series) == 1 and symbol.step is not None and steps > 1:
             node = recorder.add(Step(index=symbol.step), [node], f"{node}.step")
+        if steps == len(series) == 1 and symbol.step is None and not symbol.has_time and recorder.types[node].timed:
+            node = recorder.time_mean(node)  # of the only step, of which the module shows no axis
         if symbol.step is not None and steps == 1 and len(series) == 1:
             dims, value = (TIME, *symbol.dims), value[None]
         if any(len(dim) > 1 for dim in dims):

@@ -31,6 +31,7 @@ class Do(nn.Module):
 
 
 def kinds(graph):
+    """Mnemonics without layout."""
     return [node.op.mnemonic for node in graph.nodes if node.op.mnemonic not in ("input", "reshape", "transpose")]
 
 
@@ -55,6 +56,14 @@ FUNCTIONS = {
     "einsum": (lambda m, x: torch.einsum("bhnd,bhmd->bhnm", x, x), (2, 3, 4), "matmul"),
     "einsum of heads": (lambda m, x: torch.einsum("bnhd,bmhd->bhnm", x, x), (3, 2, 4), "matmul"),
     "attention": (lambda m, x: f.scaled_dot_product_attention(x, x, x), (2, 3, 4), "matmul scale softmax matmul"),
+    "pools of one channel": (
+        lambda m, x: f.avg_pool3d(f.max_pool3d(x, (1, 3, 3), 1, (0, 1, 1)), (1, 2, 2)), (2, 6, 6), "max_pool avg_pool",
+    ),
+    "means of one channel": (
+        lambda m, x: f.adaptive_avg_pool3d(x, (2, 1, 1)), (2, 6, 6), "mean",
+    ),
+    "uneven windows": (lambda m, x: f.adaptive_avg_pool2d(x, (4, 3)), (2, 6, 5), "linear linear"),
+    "windows larger than the image": (lambda m, x: f.adaptive_avg_pool2d(x, (3, 3)), (2, 2, 1), "linear linear"),
     "convolution": (lambda m, x: m.conv(x), (2, 6, 6), "conv2d"),
     "dilated convolution": (lambda m, x: f.conv2d(x, m.kernel, None, 2, "valid", 2), (2, 6, 6), "conv2d"),
     "convolution over one axis": (lambda m, x: f.conv1d(x.flatten(2), m.kernel.flatten(2)), (2, 3, 3), "conv2d"),
@@ -91,13 +100,13 @@ def test_functions_become_ops(name):
         "bn": nn.BatchNorm2d(2), "group": nn.GroupNorm(1, 2), "drop": nn.Dropout(0.5),
     }  # fmt: skip
     graph = trace(Do(function, **parts).eval(), torch.randn(3, *shape))
-    assert " ".join(kinds(graph)) == expected
+    assert " ".join(kinds(graph)) == f"{expected} time_mean".strip()
 
 
 def test_layers_keep_their_module_paths():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(inplace=True)), nn.Flatten())
     graph = trace(model.eval(), torch.randn(2, 1, 4, 4))
-    assert [node.name for node in graph.nodes] == ["input", "0", "1.0", "1.1", "1.1.reshape"]
+    assert [node.name for node in graph.nodes] == ["input", "0", "1.0", "1.1", "1.1.reshape", "1.1.reshape.time_mean"]
     assert graph.node("1.0").op.gamma.dtype == np.float32
 
 
@@ -293,3 +302,69 @@ def test_spikes_are_told_apart_from_values():
     graph = trace(forward.eval(), torch.randn(2, 4))
     assert len(graph.of_type(AndNot)) == 1
     assert [node.name for node in graph.of_type(IntegerNeuron)] == ["count"]
+
+
+decay, thresh = 0.25, 0.5
+
+
+class mem_update(nn.Module):
+    """A neuron as MS-ResNet's code has it; ``wrong`` is one that only shares the name."""
+
+    wrong = False
+
+    def forward(self, x):
+        membrane, output = 0, torch.zeros_like(x)
+        for step in range(len(x)):
+            membrane = (0.5 if self.wrong else decay) * membrane + x[step]
+            spikes = (membrane > thresh).to(x)
+            membrane = membrane * (1 - spikes)
+            output[step] = spikes
+        return output
+
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neurons = mem_update()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        data, current = torch.zeros(3, *x.shape), torch.zeros(3, len(x), 3)
+        for step in range(3):
+            data[step] = x
+        for step in range(3):
+            current[step] = self.fc(data[step])
+        return self.neurons(current).mean(0)
+
+
+def test_tensors_filled_step_by_step_and_the_neuron_of_ms_resnet():
+    graph = trace(Steps().eval(), 3 * torch.rand(5, 4), 3)
+    assert kinds(graph) == ["linear", "neuron", "time_mean"]
+    assert graph.by_name["neurons"].op.fires == "gt"
+    wrong = Steps().eval()
+    wrong.neurons.wrong = True
+    with torch.no_grad():
+        wrong.fc.bias.fill_(0.3)
+    with pytest.raises(UnsupportedError, match="does not compute what the module does"):
+        trace(wrong, torch.rand(5, 4), 3)
+
+
+def test_a_tensor_filled_in_part_is_refused():
+    def half(model, x):
+        data = torch.zeros(3, *x.shape)
+        data[0] = x
+        return data.sum(0)
+
+    def corner(model, x):
+        data = torch.zeros(3, *x.shape)
+        data[0, 0] = x[0]
+        return data.sum(0)
+
+    for function, words in ((half, "1 of 3 steps are written"), (corner, "into a part of another tensor")):
+        with pytest.raises(UnsupportedError, match=words):
+            trace(Do(function).eval(), torch.rand(2, 4), 3)
+
+
+def test_a_module_without_time_gives_a_value_without_steps():
+    graph = trace(nn.Linear(4, 3).eval(), torch.rand(2, 4))
+    assert graph.run(np.ones((5, 4))).logits.shape == (5, 3)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.importers.tracing.recorder import ONE, VALUE, Symbol
-from compiler.importers.tracing.session import Session, describe
+from compiler.importers.tracing.recorder import ONE, VALUE, Dim, Symbol
+from compiler.importers.tracing.session import Session, describe, smallest
 from compiler.ir.ops import (
     Affine,
     AvgPool,
@@ -23,6 +23,7 @@ from compiler.ir.ops import (
     Mean,
     Softmax,
     SumPool,
+    Transpose,
     Weights,
 )
 
@@ -196,11 +197,56 @@ def adaptive_pool(axes: int) -> Callable[..., Symbol]:
         if set(target) == {1}:
             return session.record(Mean(axes=tuple(range(1, axes + 1))), symbol, dims=(*lead, VALUE, *[ONE] * axes))
         if axes == 1 or any(n % m for n, m in zip(shape, target, strict=True)):
-            session.fail(f"an adaptive pool from {shape} to {target}; only equal windows over two axes can be traced")
+            return _uneven_pool(session, symbol, target, lead)
         kernel = (shape[0] // target[0], shape[1] // target[1])
         return session.record(AvgPool(kernel=kernel, stride=kernel), symbol)
 
     return apply
+
+
+def _uneven_pool(session: Session, symbol: Symbol, target: tuple[int, ...], lead: tuple[Dim, ...]) -> Symbol:
+    """Windows that overlap, as matrices on one axis after the other: window i is floor(i n/m) to ceil((i+1) n/m)."""
+    rank = len(target) + 1
+    dims = (*lead, *[VALUE] * rank)
+    for axis, outputs in enumerate(target, start=1):
+        inputs = session.recorder.shape(symbol)[axis]
+        weight = np.zeros((outputs, inputs), np.float64)
+        for i in range(outputs):
+            window = slice(i * inputs // outputs, -(-(i + 1) * inputs // outputs))
+            weight[i, window] = 1 / len(range(inputs)[window])
+        order = (*[a for a in range(rank) if a != axis], axis)
+        back = tuple(int(place) for place in np.argsort(order))
+        symbol = session.record(Transpose(order=order), symbol, dims=dims)
+        symbol = session.record(Linear(weight=smallest(weight)), symbol, dims=dims)
+        symbol = session.record(Transpose(order=back), symbol, dims=dims)
+    return symbol
+
+
+def pool3d(kind: type[MaxPool] | type[AvgPool]) -> Callable[..., Any]:
+    """A maximum or an average over windows of one channel: kernels (1, k, k)."""
+
+    def apply(session: Session, result: Any, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
+              *rest: Any, **named: Any) -> Any:  # fmt: skip
+        kernel, pads = _tuple(kernel_size, 3), _tuple(padding, 3)
+        strides = kernel if stride is None or stride == [] else _tuple(stride, 3)
+        first = (kernel[0], strides[0], pads[0])
+        if first != (1, 1, 0) or set(_tuple(named.pop("dilation", 1), 3)) != {1} or (kind is MaxPool and rest):
+            session.fail(f"a pool over three axes {kernel}, stride {strides}; only kernels (1, k, k) can be traced")
+        return pool(kind)(session, result, x, kernel[1:], strides[1:], pads[1:], *rest, **named)
+
+    return apply
+
+
+def adaptive_pool3d(session: Session, result: Any, x: Any, *_: Any, **__: Any) -> Symbol:
+    """Means over the last two axes; the one before stays."""
+    symbol = session.recorder.solid(session.symbol(x))
+    lead = session.sample_dims(symbol, 3)
+    shape, target = session.recorder.shape(symbol), tuple(result.shape[-3:])
+    if target != (shape[0], 1, 1):
+        session.fail(
+            f"an adaptive pool from {shape} to {target}; over three axes only means of the last two can be traced"
+        )
+    return session.record(Mean(axes=(1, 2)), symbol, dims=(*lead, VALUE, ONE, ONE))
 
 
 def embedding(session: Session, result: Any, x: Any, weight: Any, *_: Any, **__: Any) -> Symbol:
@@ -227,8 +273,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "embedding": embedding,
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), pool(MaxPool)),
     "avg_pool2d": pool(AvgPool),
+    **dict.fromkeys(("max_pool3d", "max_pool3d_with_indices"), pool3d(MaxPool)),
+    "avg_pool3d": pool3d(AvgPool),
     "lp_pool2d": lp_pool,
     "adaptive_avg_pool1d": adaptive_pool(1),
     "adaptive_avg_pool2d": adaptive_pool(2),
+    "adaptive_avg_pool3d": adaptive_pool3d,
     "softmax": softmax,
 }

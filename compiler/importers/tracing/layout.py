@@ -12,7 +12,7 @@ import torch
 
 from compiler.importers.tracing.recorder import BATCH, ONE, SAMPLES, TIME, VALUE, Dim, Symbol
 from compiler.importers.tracing.session import Session, describe, with_dims
-from compiler.ir.ops import Affine, Broadcast, Concat, Pad, Slice, Transpose, Weights
+from compiler.ir.ops import Broadcast, Concat, Pad, Slice, Transpose, Weights
 
 
 def reshape(session: Session, result: Any, x: Any, *_: Any, **__: Any) -> Symbol:
@@ -185,12 +185,16 @@ def _as_steps(session: Session, tensors: Sequence[Any]) -> Symbol | None:
     if len(tensors) != session.recorder.timesteps or not all(session.knows(tensor) for tensor in tensors):
         return None
     found = [session.find(tensor) for tensor in tensors]
-    symbols = [symbol for symbol in found if symbol is not None]
+    return same_value([symbol for symbol in found if symbol is not None])
+
+
+def same_value(symbols: Sequence[Symbol]) -> Symbol | None:
+    """The value of which these are all steps in order, or the same in every step; without its step."""
     first = symbols[0]
     if any(s.total or s.has_time or s.node != first.node or s.dims != first.dims for s in symbols):
         return None
     steps = [symbol.step for symbol in symbols]
-    return first if steps == list(range(len(steps))) or set(steps) == {None} else None
+    return replace(first, step=None) if steps == list(range(len(steps))) or set(steps) == {None} else None
 
 
 def cat(session: Session, result: Any, tensors: Sequence[Any], dim: int = 0) -> Symbol:
@@ -341,19 +345,6 @@ def _size(session: Session, symbol: Symbol, dim: int) -> int:
     return prod(sizes[part] for part in kind)
 
 
-def setitem(session: Session, result: Any, x: Any, index: Any, value: Any) -> Symbol:
-    """``x[...] = constant``: elements replaced, as in a border."""
-    if session.knows(value) or not session.knows(x):
-        session.fail("values that depend on the input are written into another tensor; build it with cat or stack")
-    _, _, before = session._symbols[id(x)]
-    symbol = session.recorder.solid(before if isinstance(before, Symbol) else before())
-    with session.paused():
-        kept, written = torch.ones_like(x), torch.zeros_like(x)
-        kept[index], written[index] = 0, value
-    gain, offset = fitted(session, kept, symbol.dims), fitted(session, written, symbol.dims)
-    return session.record(Affine(gain=gain, offset=offset), symbol, name="written")
-
-
 def pad(session: Session, result: Any, x: Any, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Symbol:
     """torch.nn.functional.pad with a constant; pairs from the last axis on."""
     if mode != "constant":
@@ -385,6 +376,5 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "select": select,
     "narrow": narrow,
     "__getitem__": getitem,
-    "__setitem__": setitem,
     "pad": pad,
 }

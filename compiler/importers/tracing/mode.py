@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from compiler.importers.tracing import arithmetic, layers, layout, products
+from compiler.importers.tracing import arithmetic, layers, layout, products, writing
 from compiler.importers.tracing.neurons import Leaf
 from compiler.importers.tracing.recorder import ONE, TIME, Symbol
 from compiler.importers.tracing.session import Session, describe
 from compiler.ir.ops import Neuron, Scale, SerialNeuron
 from neurochip.errors import UnsupportedError
 
-FUNCTIONS = layout.FUNCTIONS | arithmetic.FUNCTIONS | layers.FUNCTIONS | products.FUNCTIONS
+FUNCTIONS = layout.FUNCTIONS | arithmetic.FUNCTIONS | layers.FUNCTIONS | products.FUNCTIONS | writing.FUNCTIONS
 """What each function of PyTorch does to symbols, by the last part of its name."""
 
 QUESTIONS = frozenset((

@@ -6,6 +6,7 @@ imported. Subclasses that change more than the constructor are refused.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
@@ -45,6 +46,8 @@ def find_leaf(module: Any) -> Callable[[Shape], Leaf] | None:
     """
     classes = type(module).__mro__
     for place, kind in enumerate(classes):
+        if kind.__name__ == "mem_update" and place == 0:
+            return lambda shape: _mem_update(module, shape)
         packages = kind.__module__.split(".")
         library = next((name for name in LIBRARIES if name in packages), None)
         if library is None or not _is_neuron(library, kind):
@@ -300,6 +303,23 @@ def _sinabs_spikes(module: Any, shape: Shape, decay: Any, gain: Any) -> Op:
         gain=float(gain), quantum=float(threshold), subtract=float(threshold if taken is None else taken),
         floor=_floor(module),
     )  # fmt: skip
+
+
+# MS-ResNet, whose code and that of its followers brings a neuron of its own.
+
+
+def _mem_update(module: Any, shape: Shape) -> Leaf:
+    """``mem = decay * mem * (1 - spike) + x``, spikes above ``thresh``; both are globals of the class's module.
+
+    Source: Hu et al. 2024, arXiv:2112.08954, equations 1 to 3; what other classes of the name do differs, which the
+    comparison with the module's own result finds.
+    """
+    names = vars(sys.modules[type(module).__module__])
+    decay, threshold = names.get("decay"), names.get("thresh")
+    if not isinstance(decay, float) or not isinstance(threshold, float) or not 0 <= decay < 1:
+        raise UnsupportedError("a neuron called mem_update without the constants decay and thresh in its module")
+    op = Neuron(tau=1 / (1 - decay), decay_input=False, threshold=threshold, fires="gt", reset="hard", v_reset=0.0)
+    return Leaf(time=0, ops=(op,))
 
 
 LIBRARIES: dict[str, dict[str, Callable[[Any, Shape], Leaf]]] = {

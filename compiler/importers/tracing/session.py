@@ -28,6 +28,7 @@ class Session:
         batch: how many examples the tensors hold.
         calls: how often each single-step neuron was called, by module path.
         runs: paths of the neurons that have run over all steps.
+        filling: tensors that are written step by step, and what was written so far.
     """
 
     def __init__(self, recorder: Recorder, batch: int) -> None:
@@ -35,6 +36,7 @@ class Session:
         self.batch = batch
         self.calls: dict[str, int] = {}
         self.runs: set[str] = set()
+        self.filling: dict[int, tuple[Any, dict[int, Symbol]]] = {}
         self.path: list[str] = []
         self.layer = ""
         self._paused = 0
@@ -109,7 +111,8 @@ class Session:
 
     def node(self, op: Op, inputs: Sequence[str], name: str, *, step: int | None = None, key: object = None) -> str:
         """A node called after the layer one is in, or after the module and ``name``."""
-        stem = self.layer or (self.current if op.is_neuron else "") or ".".join(filter(None, (self.current, name)))
+        firing = self.current.removesuffix(".surrogate_function") if op.is_neuron else ""
+        stem = self.layer or firing or ".".join(filter(None, (self.current, name)))
         try:
             return self.recorder.add(op, inputs, stem, step=step, key=key)
         except GraphError as error:
