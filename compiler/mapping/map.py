@@ -11,6 +11,7 @@ from compiler.emit import Tables, bundles_of, emit_tables, route_neurons
 from compiler.mapping.demand import Ints, payload_bits
 from compiler.mapping.pack import lower_bound, pack
 from compiler.mapping.place import Slots, Traffic, compare, place
+from compiler.mapping.router_entries import refuse_full_routers
 from compiler.mapping.tile import Tiling, tile_network
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
@@ -37,7 +38,7 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
     extras = fixed_cores(network, tilings, core_of, n_cores, n_chips, chip)
     tables = emit_tables(network, tilings, core_of, n_cores + len(extras), chip, origin.weight_bits)
     cores, costs = placed(network, tables, n_cores, extras, n_chips, chip, origin)
-    return Program(
+    program = Program(
         network=network,
         chip=chip,
         origin=origin,
@@ -51,6 +52,8 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
         placement_costs=costs,
         lower_bound_cores=lower_bound(on_cores, chip),
     )
+    refuse_full_routers(program)
+    return program
 
 
 def with_copies(network: Network, tilings: dict[str, Tiling]) -> Network:
