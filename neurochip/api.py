@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,12 +158,16 @@ def compile(
     placement: str = "anneal",
     profile: str | None = None,
     seed: int = 0,
+    approximate: Sequence[str] = (),
+    max_interval: int | None = None,
     on_stage: Callable[[str, Callable[[], str]], None] | None = None,
 ) -> Program:
     """Compile a model (file or Graph) for a chip (file, name of a shipped chip, or ChipSpec).
 
     Args:
         arch, settings, ema: how to read a model file; see ``load_model``.
+        approximate: what need not be exact (``leak``: the chip's kind of leak for the model's); nothing by default.
+        max_interval: most ticks a time step may take where sums travel as bursts; default 256.
         on_stage: called after each stage with its name and a function that renders the stage as text.
     Raises:
         NeurochipError: see ``compiler.pipeline.compile_graph``, ``load_model`` and ``load_chip``.
@@ -171,7 +175,11 @@ def compile(
     from compiler.pipeline import Options, compile_graph, file_sha256
 
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
-    options = Options(weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed)
+    options = Options(
+        weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed,
+        approximate=tuple(approximate),
+    )  # fmt: skip
+    options = options if max_interval is None else replace(options, max_interval=max_interval)
     if isinstance(model, str | Path):
         graph = load_model(model, arch=arch, settings=settings, ema=ema)
         return compile_graph(graph, spec, options, model_sha256=file_sha256(model), on_stage=on_stage)

@@ -56,12 +56,6 @@ def _population(name: str, channels: int, neuron: Neuron) -> Population:
     return Population(name=name, height=1, width=1, channels=channels, neuron=neuron, origin=name)
 
 
-def no_leak() -> Case:
-    """One step, a chip without leak."""
-    rules = Arithmetic(leak="none")
-    return layers([[1, -2], [3, 4]], [[1], [-1]], arithmetic=rules), small_chip(arithmetic=rules), EIGHT_BITS
-
-
 def split_fan_in() -> Case:
     """Six inputs, cores of four axons, neurons that can send their sums as bursts."""
     rules = Arithmetic(fires="ge", soft_reset=True)
@@ -70,5 +64,5 @@ def split_fan_in() -> Case:
     return layers(weights, [[1], [-1]], arithmetic=rules, timesteps=3), chip, EIGHT_BITS
 
 
-CASES: dict[str, Callable[[], Case]] = {"no-leak": no_leak, "split-fan-in": split_fan_in}
+CASES: dict[str, Callable[[], Case]] = {"split-fan-in": split_fan_in}
 """Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from compiler.legal.attention import AttentionMethods
 from compiler.legal.host_ends import HostEnds
-from compiler.legal.no_leak import NoLeak
 from compiler.legal.number_base import NumberBase
 from compiler.legal.place_biases import PlaceBiases
 from compiler.legal.separate_axons import SeparateAxons
@@ -16,7 +15,6 @@ from compiler.legal.target import Choices, Legalisation
 
 LEGAL: tuple[Legalisation, ...] = (
     AttentionMethods(),
-    NoLeak(),
     HostEnds(),
     SeparateAxons(),
     PlaceBiases(),

@@ -8,6 +8,9 @@ from typing import ClassVar, Protocol
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network
 
+MAX_INTERVAL = 256
+"""Ticks a step may take unless the user allows more: a quarter of a second a step where a tick lasts a millisecond."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
@@ -23,7 +26,7 @@ class Choices:
     weight_bits: int
     attention: str = "none"
     approximate: tuple[str, ...] = ()
-    max_interval: int = 64
+    max_interval: int = MAX_INTERVAL
 
 
 class Legalisation(Protocol):

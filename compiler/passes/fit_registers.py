@@ -44,6 +44,7 @@ def _fitted(graph: Graph, node: Node, target: Target) -> Node:
     demand = Demand(
         name=node.name, tau=op.tau, threshold=int(op.threshold), fires=op.fires, reset=op.reset,
         low=int(kind.low), high=int(kind.high), timesteps=graph.timesteps,
+        approximate_leak="leak" in target.approximate,
     )  # fmt: skip
     parts = [isinstance(graph.node(name).op, Requantise) for name in _parts(graph, node.inputs[0])]
     weights = range(target.shift_low, target.shift_high + 1)

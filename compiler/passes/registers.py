@@ -15,6 +15,10 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Neuron
 
 
+FINER_LEAK = 3
+"""Fractional bits that make the constant of an approximated leak finer, where its register is wide enough."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What one graph neuron asks of a chip's arithmetic.
@@ -88,7 +92,9 @@ def leak_bits(demand: Demand, rules: Arithmetic) -> int:
     if demand.tau is None or demand.tau == 1 or demand.timesteps == 1:
         return 0
     if approximated(demand, rules):
-        return next(b for b in (3, 2, 1, 0) if linear_leak(demand.threshold << b, demand.tau) <= rules.max_decay or not b)
+        bits = range(FINER_LEAK, -rules.threshold_shift - 1, -1)
+        sizes = {b: linear_leak(demand.threshold << (rules.threshold_shift + b), demand.tau) for b in bits}
+        return next((b for b in bits if sizes[b] <= rules.max_decay), bits[-1])
     keep = Fraction(1) - Fraction(1) / Fraction(demand.tau).limit_denominator(1 << 12)
     per_step = max(1, (keep.denominator - 1).bit_length())
     return min(per_step * (demand.timesteps - 1), 8)

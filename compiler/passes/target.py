@@ -21,6 +21,7 @@ class Target:
         per_neuron_threshold: a threshold for each neuron; no pass uses it yet, as a ``Neuron`` op has a single one.
         encoder_weight_bits: signed width of the first layer's weights, where the host computes that layer.
         input_bits: width of the quantised analog input.
+        approximate: what need not be exact, as the user chose: ``leak`` = a leak of another kind than the chip's.
         host_neurons: the host computes the neurons behind the analog input, too, so that no bias register limits them.
     """
 
@@ -33,6 +34,7 @@ class Target:
     per_neuron_threshold: bool = False
     encoder_weight_bits: int = 8
     input_bits: int = 8
+    approximate: tuple[str, ...] = ()
     host_neurons: bool = False
 
 

@@ -40,6 +40,14 @@ def parse_settings(context: click.Context, parameter: click.Parameter, values: t
 @click.option(
     "--attention", default="auto", show_default=True, metavar="METHOD", help="How the chip computes attention."
 )
+@click.option(
+    "--approximate", multiple=True, metavar="WHAT",
+    help="What need not be exact: `leak` = the chip's kind of leak for the model's.",
+)  # fmt: skip
+@click.option(
+    "--max-interval", type=click.IntRange(1, 4096), metavar="TICKS",
+    help="Most ticks of a time step where sums travel as bursts  [default: 256]",
+)  # fmt: skip
 @click.option("--placement", default="anneal", show_default=True, metavar="METHOD", help="How tiles find their cores.")
 @click.option("--profile", metavar="NAME", help="Cost profile of the chip  [default: the chip's]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network
-from neurochip.network.projections import Bias, Encoder, Projection, Source
+from neurochip.network.projections import STORED_IF_SET, Bias, Encoder, Projection, Source
 
 Table = NDArray[np.void]
 
@@ -62,7 +62,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """How a program came to be; everything that decides its bytes."""
+    """How a program came to be; everything that decides its bytes.
+
+    ``approximate``: what the user allowed not to be exact (``leak``).
+    """
 
     model: str
     model_sha256: str
@@ -75,6 +78,7 @@ class Origin:
     seed: int
     settings: tuple[tuple[str, str, str], ...] = ()
     ignored: tuple[str, ...] = ()
+    approximate: tuple[str, ...] = field(default=(), metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,6 +128,7 @@ class Program:
             "chip": self.chip.name,
             "profile": self.origin.profile,
             "timesteps": self.network.timesteps,
+            "ticks_per_step": self.network.interval,
             "ticks_per_input": self.network.ticks,
             "populations": len(self.network.populations),
             "neurons": sum(p.size for p in self.network.populations),

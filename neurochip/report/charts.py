@@ -82,8 +82,16 @@ def tick_chart(report: Report) -> TickChart:
         Mark(at=_height(top * i / 4, top), label=quantity(top * i / 4 * 1e-9, "s") if i else "0") for i in range(5)
     )
     rows_top = 12 + BARS_HEIGHT + AXIS + 8
+    lasting = (network.timesteps - 1) * network.interval + 1
     rows = tuple(
-        _work_row(layer.name, layer.kind, layer.depth, network.timesteps, scale, rows_top + i * ROW_HEIGHT)
+        _work_row(
+            layer.name,
+            layer.kind,
+            layer.depth,
+            lasting,
+            scale,
+            rows_top + i * ROW_HEIGHT,
+        )
         for i, layer in enumerate(sorted(report.layers, key=lambda r: r.depth))
     )
     return TickChart(

@@ -91,6 +91,8 @@ def summary_section(report: Report) -> Section:
         ("cores", "", f"{count(d['cores'])}, at least {count(d['lower_bound_cores'])}"),
         ("chips", "", count(d["chips"])),
     ]
+    if latency["ticks_per_step"] > 1:
+        rows.insert(5, ("ticks a step", count(latency["ticks_per_step"]), ""))
     rows += [(name.replace("_", " "), "", float(f"{value:.4g}")) for name, value in d["noc"].items()]
     return Section(
         title="Summary", columns=("figure", "per input", "all inputs"), rows=tuple(rows), notes=warnings(report)
@@ -102,6 +104,8 @@ def warnings(report: Report) -> tuple[str, ...]:
     trace, found = report.trace, []
     if report.check is not None and not report.check["exact"]:
         found.append(f"the simulation differs from the integer reference: {report.check.get('first_difference')}")
+    for what in report.program.origin.approximate:
+        found.append(f"{what} is approximated: exact is what --check compares with, not the trained model")
     if trace.overruns:
         found.append(f"{trace.overruns:,} ticks were too short for their work; the chip would have dropped it")
     if trace.wraps:

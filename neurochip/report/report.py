@@ -70,6 +70,7 @@ class Report:
             "rules": RULES,
             "accuracy": self.accuracy,
             "timesteps": program.network.timesteps,
+            "approximated": list(program.origin.approximate),
             "inputs": n,
             "spikes": spikes,
             "packets": trace.packets,
@@ -97,6 +98,7 @@ class Report:
             },
             "latency": {
                 "ticks": program.network.ticks,
+                "ticks_per_step": program.network.interval,
                 "seconds": seconds / n,
                 "seconds_min": float(trace.tick_ns.sum(axis=1).min()) * 1e-9,
                 "seconds_max": float(trace.tick_ns.sum(axis=1).max()) * 1e-9,

@@ -105,6 +105,32 @@ def test_exponential_leak_is_refused_on_a_chip_with_another_leak() -> None:
     assert neuron_registers(replace(LIF, timesteps=1), linear, SHIFTS)[0].decay == 0
 
 
+@pytest.mark.parametrize("tau", [1.5, 2.0, 4.0])
+def test_linear_leak_that_was_asked_for_is_the_least_squares_fit(tau: float) -> None:
+    rules = LOIHI.model_copy(update={"leak": "linear", "max_decay": 1 << 15, "threshold_shift": 0})
+    demand = replace(LIF, tau=tau, approximate_leak=True)
+    neuron, shift = neuron_registers(demand, rules, SHIFTS)
+    membranes = np.arange(neuron.threshold)
+    wanted = membranes * (1 - 1 / tau)
+    errors = [((np.maximum(membranes - leak, 0) - wanted) ** 2).sum() for leak in range(neuron.threshold)]
+    assert abs(neuron.decay - np.argmin(errors)) <= 0.02 * neuron.threshold
+    assert not is_exact(demand, rules, neuron, shift), "the graph must take the chip's leak"
+
+
+def test_leak_that_was_asked_for_is_none_on_chips_without_leak_and_as_large_as_the_register_holds() -> None:
+    demand = replace(LIF, approximate_leak=True)
+    assert neuron_registers(demand, LOIHI.model_copy(update={"leak": "none"}), SHIFTS)[0].decay == 0
+    narrow = LOIHI.model_copy(update={"leak": "linear", "max_decay": 9})
+    assert neuron_registers(demand, narrow, SHIFTS)[0].decay == 9
+    wide = LOIHI.model_copy(update={"leak": "linear"})
+    neuron, shift = neuron_registers(demand, wide, SHIFTS)
+    assert neuron.decay == round((100 << shift) / 3), "a coarser unit rather than a leak that is cut"
+
+
+def test_chips_with_the_models_leak_keep_it_whatever_may_be_approximated() -> None:
+    assert neuron_registers(replace(LIF, approximate_leak=True), LOIHI, SHIFTS) == neuron_registers(LIF, LOIHI, SHIFTS)
+
+
 def test_neuron_without_memory_forgets_what_did_not_fire() -> None:
     demand = replace(LIF, tau=1.0, threshold=2, low=0, high=3)
     neuron, shift = neuron_registers(demand, LOIHI, SHIFTS)
