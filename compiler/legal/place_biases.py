@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.legal.base import Ints
+from compiler.legal.complement import bias_total, complement, constant
+from compiler.legal.fan_in import needs, together
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.crossbar import raw_weight
 from neurochip.network.network import Network, Neuron, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Gather, Pool, Projection
-
-PART = 1 << 14
-"""Biases that leave 16 bits are stored as two digits, of which the lower is below this."""
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Gather, Pool
 
 
 class PlaceBiases:
@@ -26,7 +25,10 @@ class PlaceBiases:
     A neuron whose bias alone makes it fire keeps the smallest threshold that silence does not reach, so that it
     stays silent before and after its own tick; what is left of its bias comes through always-on axons. Of that, no more
     is kept than makes the neuron fire whatever arrives, and it is rounded up to a multiple of the neuron's weights,
-    which no sum of them can tell from it.
+    which no sum of them can tell from it. Where a core has no room for those axons, such neurons fire for the opposite
+    of what the model's fire for, and their readers subtract from a constant (``complement``).
+
+    Ensures: spikes and sums do not change, but for the channels that ``Population.inverted`` names.
     """
 
     name: ClassVar[str] = "place-biases"
@@ -36,51 +38,63 @@ class PlaceBiases:
         fitting = chip.bias_places[0] == "threshold" and chip.neuron.per_neuron_threshold and network.timesteps == 1
         if not fitting:
             return network
-        return replace(network, projections=tuple(part for p in network.projections for part in placed(network, p)))
+        for name in [p.name for p in network.populations if p.home == "core" and p.neuron.kind == "lif"]:
+            placed = with_thresholds(network, name)
+            if axons_left(placed, name) and not fits(placed, name, chip, choices):
+                silent = complement(network, network.by_name[name], fires_in_silence(network, name))
+                placed = placed if silent is None else with_thresholds(silent, name)
+            network = placed
+        return network
 
 
-def placed(network: Network, projection: Projection) -> Iterator[Projection]:
-    """A bias of firing neurons on a core, in two parts; anything else as it is."""
-    population = network.by_name[projection.target]
-    mine = isinstance(projection, Bias) and projection.place == "axon" and population.home == "core"
-    if not mine or population.neuron.kind != "lif":
-        yield projection
-        return
-    assert isinstance(projection, Bias)
-    rules, total = network.arithmetic, bias_total(projection)
+def axons_left(network: Network, name: str) -> bool:
+    """Whether population ``name`` needs always-on axons."""
+    return any(isinstance(p, Bias) and p.place == "axon" for p in network.incoming[name])
+
+
+def fits(network: Network, name: str, chip: ChipSpec, choices: Choices) -> bool:
+    """Whether a core has the axons and synapses of one neuron of population ``name``."""
+    found = needs(network, network.by_name[name], chip, choices.weight_bits)
+    return together(list(found.values())).fit(chip)
+
+
+def fires_in_silence(network: Network, name: str) -> NDArray[np.bool_]:
+    """(C,): channels of population ``name`` that their bias alone makes fire."""
+    population = network.by_name[name]
+    least, _ = threshold_range(population.neuron, network.arithmetic)
+    return population.neuron.threshold - bias_of(network, name) < least
+
+
+def with_thresholds(network: Network, name: str) -> Network:
+    """``network`` with the biases of population ``name`` in two parts: taken off thresholds, and on axons."""
+    population = network.by_name[name]
+    biases = [p for p in network.incoming[name] if isinstance(p, Bias)]
+    if not biases:
+        return network
+    rules, total = network.arithmetic, bias_of(network, name)
     least, most = threshold_range(population.neuron, rules)
     unit = 1 << rules.threshold_shift
     folded = np.clip(total, population.neuron.threshold - most, population.neuron.threshold - least) // unit * unit
     rest = np.minimum(total - folded, np.maximum(least - lowest_current(network, population), 0))
     factor = common_factor(network, population)
     rest = -(-rest // factor) * factor if least == unit else rest
-    low = folded % PART
-    digits = np.stack([low, (folded - low) // PART]) if np.abs(folded).max() >= PART else folded[None]
-    shifts = (0, PART.bit_length() - 1)[: len(digits)]
-    yield replace(projection, weight=digits.astype(np.int16), shifts=shifts, place="threshold")
+    parts = [replace(constant(biases[0], folded), place="threshold")]
     if rest.any():
-        yield axon_bias(projection, rest)
+        parts.append(replace(constant(biases[0], rest), name=f"{biases[0].name}.axons"))
+    kept = [part for p in network.projections for part in (parts if p is biases[0] else [p]) if p not in biases[1:]]
+    return replace(network, projections=tuple(kept))
 
 
-def bias_total(bias: Bias) -> Ints:
-    """What ``bias`` adds to each channel, raw units, (C_out,) int64."""
-    shifts = np.array(bias.shifts, np.int64)[:, None]
-    total: Ints = (bias.weight.astype(np.int64) << shifts).sum(axis=0)
-    return total
+def bias_of(network: Network, name: str) -> Ints:
+    """All that biases add to each channel of population ``name``, raw units, (C_out,) int64."""
+    found = [bias_total(p) for p in network.incoming[name] if isinstance(p, Bias)]
+    return np.asarray(sum(found, np.zeros(network.by_name[name].channels, np.int64)))
 
 
 def threshold_range(neuron: Neuron, rules: Arithmetic) -> tuple[int, int]:
     """Smallest threshold that a silent neuron stays below, and the chip's largest; raw units."""
     unit = 1 << rules.threshold_shift
     return (unit if rules.fires == "ge" else 0), ((1 << rules.threshold_bits) - 1) * unit
-
-
-def axon_bias(bias: Bias, rest: Ints) -> Bias:
-    """The part of ``bias`` that needs axons, in digits of 15 bits."""
-    low = rest % PART
-    digits = np.stack([low, rest // PART]) if rest.max() >= PART else rest[None]
-    shifts = (0, PART.bit_length() - 1)[: len(digits)]
-    return replace(bias, name=f"{bias.name}.axons", weight=digits.astype(np.int16), shifts=shifts)
 
 
 def common_factor(network: Network, population: Population) -> Ints:

@@ -53,6 +53,7 @@ class Population:
         home: ``host``: the host computes these neurons and exchanges spikes with the chip.
         copies: how often a core holds each neuron, with the same synapses, where a neuron reaches few destinations;
             the copies fire together. Set by the mapping.
+        inverted: channels whose neurons fire where the model's are silent, and the other way round.
         compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``).
         coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; otherwise spikes
             are unit spikes, and a product's payload travels as its binary digits.
@@ -68,6 +69,7 @@ class Population:
     high: int = 1
     home: Home = field(default="core", metadata=STORED_IF_SET)
     copies: int = field(default=1, metadata=STORED_IF_SET)
+    inverted: tuple[int, ...] = field(default=(), metadata=STORED_IF_SET)
     compartments: int = field(default=1, metadata=STORED_IF_SET)
     coding: Coding = field(default="spikes", metadata=STORED_IF_SET)
 

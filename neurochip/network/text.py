@@ -46,6 +46,7 @@ def population_line(population: Population) -> str:
     text += f" home={population.home}" if population.home != "core" else ""
     text += f" coding={population.coding}" if population.coding != "spikes" else ""
     text += "" if population.compartments == 1 else f" compartments={population.compartments}"
+    text += f" inverted={list(population.inverted)}" if population.inverted else ""
     return text if population.copies == 1 else f"{text} copies={population.copies}"
 
 

@@ -7,15 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.ir.ops import Add, Conv2d, Input, Linear, Mean, Neuron, Reshape, TimeMean, Transpose
+from compiler.ir.ops import Add, Conv2d, Input, Linear, Mean, Reshape, TimeMean, Transpose
+from compiler.ir.ops import Neuron as NeuronOp
 from compiler.legal.base import digit_values, possible_bases
+from compiler.legal.place_biases import PlaceBiases
 from compiler.pipeline import Options, compile_graph, run_passes
 from neurochip.errors import NeurochipError
 from neurochip.network.crossbar import crosspoints
+from neurochip.network.network import Neuron
+from neurochip.network.projections import Bias, Dense, Gather, Pool, Source
 from neurochip.program.file import load_program, save_program
 from neurochip.sim.check import Check
 from neurochip.sim.engine import run_program
 from tests.crossbar_chips import crossbar_chip
+from tests.crossbar_networks import FOUR_BITS, dense, lif, network
 from tests.crossbar_oracle import check_on_chip
 from tests.spiking_graphs import Model
 
@@ -50,7 +55,7 @@ def small_model(seed: int, *, analog: bool = True) -> Model:
 def linear_conv(m: Model, name: str, x: str, outputs: int, inputs: int, kernel: int) -> str:
     weight = m.weight(outputs, inputs, kernel, kernel)
     x = m.add(f"{name}_conv", Conv2d(weight=weight, stride=(kernel, kernel)), x)
-    return m.add(f"{name}_lif", Neuron(), m.norm(f"{name}_bn", x, outputs, 0))
+    return m.add(f"{name}_lif", NeuronOp(), m.norm(f"{name}_bn", x, outputs, 0))
 
 
 def data_for(graph, seed: int, batch: int = 2) -> np.ndarray:
@@ -151,3 +156,39 @@ def test_counts_on_one_axon_are_refused_with_a_remedy() -> None:
     m.add("head", Linear(weight=m.weight(2, 3)), m.add("time", TimeMean(), "mean"))
     with pytest.raises(NeurochipError, match="takes one a tick; encode the input in binary spikes"):
         compile_graph(m.graph("head"), crossbar_chip(), Options(placement="hilbert"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_inverted_neurons_fire_where_the_model_is_silent_and_change_nothing_else(seed: int) -> None:
+    """A core without room for bias axons: every population's spikes are those before, inverted channels apart."""
+    rng = np.random.default_rng(seed)
+    n = [int(k) for k in rng.integers(1, 6, 4)]
+    weights = [rng.integers(-7, 8, shape) for shape in ((n[0], n[1]), (n[1], n[2]), (n[0], n[2]))]
+    populations = {"in": (n[0], Neuron(kind="source")), "a": (n[1], lif(3)), "b": (n[2], lif(4)), "c": (n[2], lif(2))}
+    biases = [
+        Bias(
+            name=f"{name}.bias", sources=(), target=name, origin=name,
+            weight=rng.integers(-9, 12, (1, k)).astype(np.int16), shifts=(0,),
+        )
+        for name, k in (("a", n[1]), ("b", n[2]), ("c", n[2]))
+    ]  # fmt: skip
+    readout = Gather(
+        name="head.synapses", sources=(Source("b"), Source("c")), target="head", origin="head",
+        weight=rng.integers(-7, 8, (n[2], 2)).astype(np.int8),
+    )  # fmt: skip
+    before = network(
+        {**populations, "head": (2, Neuron(kind="readout"))},
+        dense("a", weights[0].tolist(), "in"), dense("b", weights[1].tolist(), "a"), biases[0], biases[1],
+        Dense(name="b.more", sources=(Source("in"),), target="b", origin="b", weight=weights[2].astype(np.int8)),
+        Pool(name="c.synapses", sources=(Source("b"),), target="c", origin="c", weight=2), biases[2], readout,
+    )  # fmt: skip
+    chip = crossbar_chip(axons=max(4 * n[0], 4 * n[1] + 4 * n[0]), neurons=64)
+    after = PlaceBiases().run(before, chip, FOUR_BITS)
+    x = rng.integers(0, 2, (1, 3, *before.input.shape)).astype(float)
+    was, now = before.run(x), after.run(x)
+    for population in after.populations[:-1]:
+        found = now.spikes[population.name].copy()
+        found[..., list(population.inverted)] = 1 - found[..., list(population.inverted)]
+        assert np.array_equal(found, was.spikes[population.name]), population.name
+    assert np.array_equal(was.readout, now.readout)
