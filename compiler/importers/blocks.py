@@ -17,6 +17,10 @@ LISTED = 8
 """How many keys an error lists before it counts the rest."""
 
 
+LARGE = 1 << 16
+"""Elements of a half-precision tensor from which on it stays as it is; all arithmetic is in float64 anyway."""
+
+
 class GraphBuilder:
     """Collects nodes in order and remembers which tensors they used.
 
@@ -45,6 +49,11 @@ class GraphBuilder:
 
     def take(self, key: str, shape: tuple[int, ...]) -> Weights:
         """A float tensor of ``shape``; half precision becomes float32."""
+        array = self.weight(key, shape)
+        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
+
+    def weight(self, key: str, shape: tuple[int, ...]) -> Weights:
+        """As ``take``, for what an op takes as it is: large half-precision tensors stay so."""
         self._used.add(key)
         # No memory: a misshapen tensor must not make others as large as it says they should be.
         try:
@@ -61,10 +70,10 @@ class GraphBuilder:
         if array.dtype.kind != "f":
             self._faulty.append(f"{key}: expected real numbers, got {array.dtype}")
             return stand_in
-        if not np.isfinite(array).all():
+        if not _is_finite(array):
             self._faulty.append(f"{key}: holds NaN or infinite values")
             return stand_in
-        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
+        return array.astype(np.float32) if array.dtype.itemsize < 4 and array.size <= LARGE else array
 
     def ignore(self, prefixes: Iterable[str]) -> None:
         """Tensors that the model's forward pass never reads; named in ``Graph.ignored`` if the file has them."""
@@ -95,7 +104,7 @@ class GraphBuilder:
     ) -> str:
         """Convolution with the tensor ``name.weight`` of shape ``weight`` = (O, I / groups, kh, kw)."""
         op = Conv2d(
-            weight=self.take(f"{name}.weight", weight),
+            weight=self.weight(f"{name}.weight", weight),
             bias=self.take(f"{name}.bias", weight[:1]) if bias else None,
             stride=(stride, stride),
             padding=(padding, padding),
@@ -105,7 +114,7 @@ class GraphBuilder:
 
     def linear(self, name: str, x: str, weight: tuple[int, int], *, bias: bool, ones: int = 0) -> str:
         """Linear layer on the last axis; ``ones`` = 1 or 2 if the file stores it as a convolution of kernel 1."""
-        stored = self.take(f"{name}.weight", (*weight, *[1] * ones))
+        stored = self.weight(f"{name}.weight", (*weight, *[1] * ones))
         op = Linear(
             weight=stored.reshape(weight),
             bias=self.take(f"{name}.bias", weight[:1]) if bias else None,
@@ -193,3 +202,9 @@ class GraphBuilder:
 def _listed(keys: list[str]) -> str:
     rest = len(keys) - LISTED
     return ", ".join(keys[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _is_finite(array: Weights) -> bool:
+    if array.dtype == np.float16 and array.flags.c_contiguous:  # by its bits, as NumPy is slow with halves
+        return int((array.view(np.uint16) & 0x7FFF).max(initial=0)) < 0x7C00
+    return bool(np.isfinite(array).all())

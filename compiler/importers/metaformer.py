@@ -146,7 +146,7 @@ class MetaFormer:
 
     def pointwise(self, name: str, x: str, weight: tuple[int, int], *, ones: int = 2, bias: bool = False) -> str:
         """Convolution of kernel 1 on (C, H, W), stored with ``ones`` axes of size 1."""
-        stored = self._builder.take(f"{name}.weight", (*weight, *[1] * ones)).reshape(*weight, 1, 1)
+        stored = self._builder.weight(f"{name}.weight", (*weight, *[1] * ones)).reshape(*weight, 1, 1)
         offset = self._builder.take(f"{name}.bias", weight[:1]) if bias else None
         return self._builder.add(name, Conv2d(weight=stored, bias=offset), x)
 

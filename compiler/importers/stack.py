@@ -123,7 +123,7 @@ class _Line:
             return self._conv(word, name)
         if word.kind == "linear":
             shape = self._builder.shape(f"{name}.weight", 2)
-            return Linear(weight=self._builder.take(f"{name}.weight", shape), bias=self._bias(name, shape[0]))
+            return Linear(weight=self._builder.weight(f"{name}.weight", shape), bias=self._bias(name, shape[0]))
         if word.kind == "flatten":
             return Reshape(shape=(self.kind.size,))
         pool = MaxPool if word.kind == "maxpool" else AvgPool
@@ -135,7 +135,7 @@ class _Line:
         shape = self._builder.shape(f"{name}.weight", 4)
         stride, padding = word.numbers.get("s", 1), word.numbers.get("p", 0)
         return Conv2d(
-            weight=self._builder.take(f"{name}.weight", shape),
+            weight=self._builder.weight(f"{name}.weight", shape),
             bias=self._bias(name, shape[0]),
             stride=(stride, stride),
             padding=(padding, padding),

@@ -6,7 +6,7 @@ from math import inf, isinf
 import numpy as np
 import pytest
 
-from compiler.importers import FAMILIES, find_family, load_model
+from compiler.importers import FAMILIES, blocks, find_family, load_model
 from compiler.importers.options import Option, Options, input_range
 from compiler.ir.graph import Setting
 from compiler.ir.ops import Input, Linear, MaxPool, Neuron
@@ -139,6 +139,19 @@ def test_half_precision_becomes_float32():
     arrays = tensors()
     arrays["head.weight"] = arrays["head.weight"].astype(np.float16)
     assert build(arrays).node("head").op.weight.dtype == np.float32
+
+
+def test_large_weights_of_half_precision_are_not_copied(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 8)
+    arrays = {key: x.astype(np.float16) for key, x in tensors().items()}
+    graph = build(arrays)
+    assert np.shares_memory(graph.node("head").op.weight, arrays["head.weight"])
+    single = build({key: x.astype(np.float32) for key, x in arrays.items()})
+    x = np.random.default_rng(0).normal(size=(1, 3, 32, 32))
+    np.testing.assert_array_equal(graph.run(x).logits, single.run(x).logits)
+    arrays["head.weight"][0, 0] = np.inf
+    with pytest.raises(CheckpointError, match=r"head.weight: holds NaN or infinite values"):
+        build(arrays)
 
 
 class TestFaults:

@@ -357,7 +357,7 @@ def test_a_tensor_filled_in_part_is_refused():
 
     def corner(model, x):
         data = torch.zeros(3, *x.shape)
-        data[0, 0] = x[0]
+        data[0, :, 0] = x[:, 0]
         return data.sum(0)
 
     for function, words in ((half, "1 of 3 steps are written"), (corner, "into a part of another tensor")):
