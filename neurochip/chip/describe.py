@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from neurochip.chip.profiles import figures, value_text
+from neurochip.chip.quantity import Figure
 from neurochip.chip.spec import ChipSpec
+from neurochip.network.arithmetic import Arithmetic
+
+_TOLD_ELSEWHERE = frozenset(
+    ("schema_", "name", "title", "description", "not_modelled", "sources", "profiles", "default_profile", "attention")
+)
+_CITATION = frozenset(("sources", "status", "note"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +41,22 @@ def describe(spec: ChipSpec) -> tuple[FigureRow, ...]:
         )
         for path, figure in figures(spec)
     )
+
+
+def kinds(spec: ChipSpec) -> tuple[tuple[str, str], ...]:
+    """What a chip is rather than how much of it: every named kind and yes or no of its file, as (dotted key, text)."""
+    return tuple(_kinds(spec, ()))
+
+
+def _kinds(part: object, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if part is None or isinstance(part, Figure | Arithmetic):
+        return
+    if isinstance(part, BaseModel):
+        hidden = _CITATION if path else _TOLD_ELSEWHERE
+        for name in type(part).model_fields:
+            if name not in hidden:
+                yield from _kinds(getattr(part, name), (*path, name))
+    elif isinstance(part, tuple):
+        yield ".".join(path), ", ".join(map(str, part))
+    elif part != "":
+        yield ".".join(path), ("yes" if part else "no") if isinstance(part, bool) else str(part)

@@ -162,5 +162,5 @@ def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterato
             if power.value:
                 yield (
                     (*path, "static_power", key),
-                    "an all-in energy per synaptic event is never added to static power; keep them in separate profiles",
+                    "an all-in energy per synaptic event already includes this; keep them in separate profiles",
                 )

@@ -21,9 +21,12 @@ json_option = click.option(
 )
 
 
-@click.group()
-def chips() -> None:
-    """The chips that models can be compiled for."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def chips(context: click.Context) -> None:
+    """The chips that models can be compiled for. Without a command, the list of them."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_chips, json_file=None)
 
 
 @chips.command("list")
@@ -45,13 +48,14 @@ def list_chips(json_file: str | None) -> None:
 @json_option
 def show(chip: str, json_file: str | None) -> None:
     """Show a chip: every figure with its unit, source and status. NAME is a shipped chip or a file."""
-    from neurochip.chip.describe import describe
+    from neurochip.chip.describe import describe, kinds
     from neurochip.chip.load import load_chip
 
     spec = load_chip(chip)
     if json_file is not None:
         facts = {**_summary(spec), "digest": spec.digest, "figures": [asdict(row) for row in describe(spec)]}
-        _write_json(json_file, {**facts, "chip": json.loads(spec.to_json())})
+        told = {"kinds": dict(kinds(spec)), "refusal": spec.refusal}
+        _write_json(json_file, {**facts, **told, "chip": json.loads(spec.to_json())})
     if json_file != "-":
         _print_chip(spec)
 
@@ -107,12 +111,16 @@ def _summary(spec: ChipSpec) -> dict[str, Any]:
 
 
 def _print_chip(spec: ChipSpec) -> None:
-    from neurochip.chip.describe import describe
+    from neurochip.chip.describe import describe, kinds
     from neurochip.chip.quantity import STATUS_MEANING
 
     rows = describe(spec)
     click.echo(f"{spec.title} ({spec.name})\n{spec.description}\n")
     click.echo(f"default profile: {spec.default_profile}\nattention: {', '.join(spec.attention_methods)}")
+    if spec.refusal is not None:
+        click.echo(f"\nNot simulated: {spec.refusal}")
+    click.echo("\nKinds")
+    _print_table(("kind", "value"), kinds(spec))
     for prefix, heading in (("", "Limits and rules"), *((f"profiles.{n}.", f"Profile {n}") for n in spec.profiles)):
         click.echo(f"\n{heading}")
         if prefix:
@@ -125,8 +133,10 @@ def _print_chip(spec: ChipSpec) -> None:
                 for row in picked
             ],
         )
-    rules = [(key, _text(value)) for key, value in spec.arithmetic.model_dump().items()]
+    rules = [(key, _text(value)) for key, value in spec.arithmetic.model_dump(exclude_none=True).items()]
     click.echo(f"\nNeuron arithmetic ({', '.join(spec.neuron.sources)}; {spec.neuron.status})")
+    if spec.neuron.note:
+        click.echo(spec.neuron.note)
     _print_table(("rule", "value"), rules)
     click.echo("\nNot modelled")
     for line in spec.not_modelled:

@@ -88,3 +88,19 @@ def test_importing_the_command_does_not_load_pydantic():
     code = "import sys, neurochip.cli.chips; sys.exit('pydantic' in sys.modules or 'rich' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+def test_without_a_command_the_chips_are_listed():
+    listed = run("list").stdout
+    assert listed
+    assert run().stdout == listed
+
+
+def test_show_tells_kinds_limits_and_why_a_chip_is_not_simulated():
+    shown = run("show", "brainscales2").stdout
+    assert "Not simulated: chip 'brainscales2' computes in continuous time" in shown
+    assert "weights.sign\trow" in shown
+    shown = run("show", "spinnaker2").stdout
+    assert "core.software.mac_array.lanes\t64 MACs per cycle" in shown
+    assert "mesh.multicast\ttree" in shown
+    assert "Not simulated" not in shown
