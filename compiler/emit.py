@@ -12,6 +12,7 @@ from compiler.mapping.demand import (
     Ints,
     bias_axons,
     channel_groups,
+    channels_read,
     list_words,
     payload_bits,
     source_channels,
@@ -246,7 +247,8 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     if isinstance(projection, Conv | MaxConv | Product):
         each = taps(projection) if isinstance(projection, Conv | MaxConv) else 1
         groups = channel_groups(projection, source, target)
-        per_in, per_out = source.channels // groups, target.channels // groups
+        read = channels_read(projection, source)
+        per_in, per_out = (read[1] - read[0]) // groups, target.channels // groups
         begin, end = c0 // per_out, (c1 - 1) // per_out
         one = list_words(each * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
         inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, each * per_out), True, chip, bits)

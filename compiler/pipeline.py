@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.ir.graph import Graph
@@ -17,6 +17,8 @@ from compiler.ir.ops.readout import Readout
 from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
 from compiler.legal import LEGAL, Choices
+from compiler.legal.choose_attention import choose_attention, estimates, print_estimates
+from compiler.legal.target import MAX_INTERVAL
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph
 from compiler.mapping.check import check_program
@@ -38,11 +40,15 @@ STAGES: tuple[str, ...] = (
     "import",
     *(p.name for p in PASSES),
     "network",
+    "attention-methods",
     *(p.name for p in LEGAL),
     "balance",
     "mapping",
 )
 """Names of the stages, as ``--print-after`` takes them."""
+
+APPROXIMATIONS: tuple[str, ...] = ("leak",)
+"""What ``Options.approximate`` may name: ``leak`` = a leak of the chip's kind in the place of the model's."""
 
 LAYER_KINDS = ((Conv2d, "conv"), (Linear, "linear"), (Attention, "attention"), (SumPool, "pool"), (Readout, "readout"))
 
@@ -56,6 +62,8 @@ class Options:
         attention: ``auto`` or a method the chip lists.
         placement: a name of ``compiler.mapping.place.METHODS``.
         profile: cost profile of the chip. seed: of everything random.
+        approximate: what need not be exact: names of ``APPROXIMATIONS``; nothing is approximated unless it is named.
+        max_interval: most ticks that one step may take.
     """
 
     weight_bits: int | None = None
@@ -63,6 +71,8 @@ class Options:
     placement: str = "anneal"
     profile: str | None = None
     seed: int = 0
+    approximate: tuple[str, ...] = ()
+    max_interval: int = MAX_INTERVAL
 
 
 def compile_graph(
@@ -81,14 +91,22 @@ def compile_graph(
         UnsupportedError, CapacityError: naming the layer, the limit and the remedy.
     """
     report = on_stage or (lambda _name, _text: None)
+    if chip.refusal is not None:
+        raise UnsupportedError(chip.refusal)
+    refuse_unknown(options.approximate)
     weights = chip.weight_format(options.weight_bits)
-    attention = attention_method(options.attention, chip)
+    wanted = attention_method(options.attention, chip)
     costs = chip.costs(options.profile)
     report("import", lambda: print_graph(graph))
-    quantised = run_passes(graph, chip, weights.bits, report)
+    quantised = run_passes(graph, chip, weights.bits, report, options.approximate)
     lowered = lower_graph(quantised, chip, weights.bits)
+    choices = Choices(
+        weight_bits=weights.bits, attention=wanted, approximate=options.approximate,
+        max_interval=options.max_interval,
+    )  # fmt: skip
     report("network", lambda: print_network(lowered))
-    legal = legalise(lowered, chip, Choices(weight_bits=weights.bits, attention=attention), report)
+    choices = replace(choices, attention=chosen_attention(lowered, chip, choices, report))
+    legal = legalise(lowered, chip, choices, report)
     network = balance(legal, chip.max_delay)
     report("balance", lambda: print_network(network))
     origin = Origin(
@@ -97,12 +115,13 @@ def compile_graph(
         family=graph.name,
         compiler_version=VERSION,
         weight_bits=weights.bits,
-        attention=attention,
+        attention=choices.attention,
         placement=options.placement,
         profile=costs.profile,
         seed=options.seed,
         settings=tuple((s.name, str(s.value), s.origin) for s in graph.settings),
         ignored=graph.ignored,
+        approximate=options.approximate,
     )
     program = map_network(network, chip, origin, layers_of(quantised))
     check_program(program)
@@ -110,13 +129,22 @@ def compile_graph(
     return program
 
 
-def run_passes(graph: Graph, chip: ChipSpec, bits: int, report: Report | None = None) -> Graph:
+def refuse_unknown(approximate: tuple[str, ...]) -> None:
+    """Raises ``UnsupportedError`` for what cannot be approximated."""
+    unknown = [name for name in approximate if name not in APPROXIMATIONS]
+    if unknown:
+        raise UnsupportedError(f"--approximate {unknown[0]}: expected one of {', '.join(APPROXIMATIONS)}")
+
+
+def run_passes(
+    graph: Graph, chip: ChipSpec, bits: int, report: Report | None = None, approximate: tuple[str, ...] = ()
+) -> Graph:
     """Every pass in order, verified after each."""
     weights = chip.weight_format(bits)
     target = Target(
         arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
         shift_low=weights.shift_low, shift_high=weights.shift_high, dendrites=chip.max_compartments,
-        host_neurons=chip.encoder.delivery == "spikes",
+        host_neurons=chip.encoder.delivery == "spikes", approximate=approximate,
     )  # fmt: skip
     verify(graph)
     for item in PASSES:
@@ -138,14 +166,23 @@ def legalise(network: Network, chip: ChipSpec, choices: Choices, report: Report 
 
 
 def attention_method(wanted: str, chip: ChipSpec) -> str:
-    """The attention method to use on ``chip``. Raises ``UnsupportedError`` for one it cannot do."""
-    built = [m for m in chip.attention_methods if m == "processor"]
-    if wanted == "auto":
-        return built[0] if built else "none"
-    if wanted not in built:
-        can = ", ".join(built) or "none"
-        raise UnsupportedError(f"--attention {wanted}: chip {chip.name!r} and this version can do: {can}")
+    """``wanted`` if it is ``auto`` or a method that ``chip`` lists. Raises ``UnsupportedError`` for any other."""
+    if wanted != "auto" and wanted not in chip.attention_methods:
+        can = ", ".join(chip.attention_methods) or "none"
+        raise UnsupportedError(f"--attention {wanted}: chip {chip.name!r} can do: {can}")
     return wanted
+
+
+def chosen_attention(network: Network, chip: ChipSpec, choices: Choices, report: Report | None = None) -> str:
+    """The method that ``choices`` names, or for ``auto`` the cheapest (``choose_attention``); every price is reported.
+
+    The prices are those of the chip's default profile, so that a program does not depend on the profile.
+    """
+    found = estimates(network, chip, choices, chip.costs())
+    chosen = choose_attention(choices.attention, network, found)
+    if report is not None:
+        report("attention-methods", lambda: print_estimates(found, chosen))
+    return chosen
 
 
 def layers_of(graph: Graph) -> tuple[Layer, ...]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from compiler.mapping.check_arithmetic import arithmetic_problems
 from compiler.mapping.check_cores import core_problems
 from compiler.mapping.check_crossbar import crossbar_problems
-from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
@@ -57,7 +56,6 @@ def mapping_problems(program: Program) -> Iterator[str]:
     yield from _blocks(program)
     yield from _routes(program)
     yield from core_problems(program)
-    yield from crossbar_problems(program)
     yield from crossbar_problems(program)
 
 
@@ -184,8 +182,10 @@ def _channels(projection: Projection, n_in: int, n_out: int) -> tuple[Ints, Ints
         groups = projection.groups
     elif isinstance(projection, Product):
         groups = projection.heads
-    group = np.arange(n_out) // (n_out // groups)
-    return group * (n_in // groups), (group + 1) * (n_in // groups)
+    group, offset = np.arange(n_out) // (n_out // groups), 0
+    if isinstance(projection, Conv) and projection.channels is not None:
+        offset, n_in = projection.channels[0], projection.channels[1] - projection.channels[0]
+    return offset + group * (n_in // groups), offset + (group + 1) * (n_in // groups)
 
 
 def _over(function: np.ufunc, values: Ints, starts: Ints, stops: Ints) -> Ints:

@@ -63,7 +63,8 @@ def _burst(program: Program, population: Population) -> Iterator[str]:
     """A burst must have been sent before the next one starts, and its neuron must forget what is left of it."""
     where, neuron, network = f"population {population.name!r}", population.neuron, program.network
     unit = neuron.threshold + neuron.threshold_offset
-    most = max(0, int(sum(current_range(network, p)[1] for p in network.incoming[population.name]).max())) // unit
+    sums = [current_range(network, p)[1] for p in network.incoming[population.name]]
+    most = max(0, int(np.sum(sums, axis=0).max(initial=0))) // unit
     if most > population.high or population.high > network.interval:
         yield f"{where}: bursts reach {most}, high is {population.high}, the interval is {network.interval} ticks"
     if neuron.decay or neuron.reset != "soft":

@@ -178,9 +178,11 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
     per_out = n_out // projection.groups
     if isinstance(projection, MaxConv):
         kh, kw = kh * projection.pool_kernel[0], kw * projection.pool_kernel[1]
+    elif projection.channels is not None:
+        s0, s1 = s0 - projection.channels[0], s1 - projection.channels[0]
     targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
-    reached, lists = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
-    return sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, lists, strict=True))
+    reached, times = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
+    return sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, times, strict=True))
 
 
 def _list_words(synapses: int, indexed: bool, chip: ChipSpec, stored: int) -> int:
