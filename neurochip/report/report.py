@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.noc.mesh import Mesh
-from neurochip.program.image import NEURON_CORE, PROCESSOR, Program
+from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, Program
 from neurochip.report.energy import MAC_PJ, ChipBill, Ops45nm, chip_bill, core_joules, link_joules, ops_45nm, run_prices
 from neurochip.report.layers import LayerReport, layer_reports
 from neurochip.sim.clock import program_mesh
@@ -114,6 +114,7 @@ class Report:
             },
             "overflows": {"current_wraps": trace.wraps, "membrane_clips": trace.clips},
             "host_writes": trace.host_writes,
+            "host": self.host(),
             **{key: value for key, value in program.summary().items() if key != "timesteps"},
             "origin": self.origin(),
             "layers": [row.to_dict() for row in self.layers],
@@ -136,6 +137,17 @@ class Report:
             "chip_sha256": self.program.chip.digest,
             "settings": [{"name": n, "value": v, "origin": o} for n, v, o in origin.settings],
             "ignored": list(origin.ignored),
+        }
+
+    def host(self) -> dict[str, int]:
+        """What the host did and exchanged with the chip, all inputs."""
+        outside, cores = self.program.cores["kind"] == HOST, self.trace.cores
+        return {
+            "macs": self.trace.host_macs,
+            "accumulates": self.trace.host_ops,
+            "words_written": self.trace.host_writes,
+            "packets_to_chip": int(cores.packets_out[outside].sum()),
+            "packets_from_chip": int(cores.packets_in[outside].sum()),
         }
 
     def busiest_core(self, kind: int = NEURON_CORE) -> dict[str, Any] | None:
