@@ -117,7 +117,7 @@ class QKTokenAttention(nn.Module):
 class QKDigits(nn.Module):
     """Patches, QK token attention and MLP on a spike shortcut, linear head on all tokens."""
 
-    def __init__(self, stem: int = 16, dim: int = 32, heads: int = 4, hidden: int = 64) -> None:
+    def __init__(self, stem: int = 14, dim: int = 28, heads: int = 4, hidden: int = 56) -> None:
         super().__init__()
         self.patches = Patches(stem, dim)
         self.patch_lif = spike()
