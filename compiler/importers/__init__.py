@@ -87,11 +87,24 @@ def load_model(
     try:
         if checkpoint.container == "graph":
             return read_graph(checkpoint, settings)
-        family = find_family(checkpoint.tensors, arch)
+        tensors = _of_the_model(checkpoint.tensors, arch)
+        family = find_family(tensors, arch)
         arguments = input_range(checkpoint.args) | checkpoint.args
-        return family.build(checkpoint.tensors, Options(family.options, arguments, settings))
+        return family.build(tensors, Options(family.options, arguments, settings))
     except (CheckpointError, GraphError) as error:
         raise CheckpointError(f"{path}: {_visible(str(error))}") from None
+
+
+def _of_the_model(tensors: Tensors, arch: str | None) -> Tensors:
+    """The tensors without the name of the module that held the model (``model.``, ``net.``), if only then they fit."""
+    candidates = [f for f in FAMILIES if arch is None or f.name == arch or f.name.startswith(f"{arch}-")]
+    found: Tensors = tensors
+    while not any(family.matches(found) for family in candidates):
+        first = {key.partition(".")[0] for key in found}
+        if len(first) != 1 or not all("." in key for key in found):
+            return tensors
+        found = {key.partition(".")[2]: tensor for key, tensor in found.items()}
+    return found
 
 
 def find_family(tensors: Tensors, arch: str | None = None) -> Family:

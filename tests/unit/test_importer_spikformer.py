@@ -141,6 +141,16 @@ def test_half_precision_becomes_float32():
     assert build(arrays).node("head").op.weight.dtype == np.float32
 
 
+@pytest.mark.parametrize("prefix", ["model.", "params.", "lightning.net."])
+def test_the_module_that_held_the_model_does_not_matter(prefix, tmp_path):
+    arrays = {prefix + key: np.asarray(x, np.float32) for key, x in tensors().items()}
+    save(tmp_path / "x.safetensors", arrays)
+    graph = load_model(tmp_path / "x.safetensors", settings={"num_heads": "4"})
+    assert str(graph) == str(
+        build({key: np.asarray(x, np.float32) for key, x in tensors().items()}, {"num_heads": "4"})
+    )
+
+
 def test_large_weights_of_half_precision_are_not_copied(monkeypatch):
     monkeypatch.setattr(blocks, "LARGE", 8)
     arrays = {key: x.astype(np.float16) for key, x in tensors().items()}

@@ -21,6 +21,7 @@ EMA_WRAPPERS: Final = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 BOOKKEEPING: Final = frozenset(
     ("optimizer", "optimizer_state_dict", "lr_scheduler", "scheduler", "scaler", "amp_scaler", "loss_scaler", "args")
 )
+COUNTERS: Final = frozenset(("n_averaged",))  # of torch.optim.swa_utils.AveragedModel
 PREFIXES: Final = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 300_000
@@ -73,7 +74,7 @@ def select(tree: object, *, ema: bool) -> Selection:
         raise CheckpointError(f"the file holds {_kind(tree)}, expected a state dict or a dict that has one")
     walk = _Walk()
     wrapper, state = _find(tree, ema, walk)
-    skipped = BOOKKEEPING if not wrapper else frozenset[str]()
+    skipped = (BOOKKEEPING if not wrapper else frozenset[str]()) | COUNTERS
     tensors: dict[str, TensorRef] = {}
     other = [brief(key) for key in tree if key not in ("args", wrapper.partition(".")[0])] if wrapper else []
     for key, value in state.items():
