@@ -71,7 +71,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
         kind="lif",
         decay=decay,
         threshold=threshold,
-        reset="soft" if demand.reset == "soft" else "hard",
+        reset="soft" if demand.reset == "soft" and demand.timesteps > 1 else "hard",  # after one step no reset shows
         threshold_offset=offset,
     ), shift
 
