@@ -95,7 +95,7 @@ def test_soft_reset_is_refused_where_the_chip_resets_to_zero() -> None:
     with pytest.raises(UnsupportedError, match="subtracts its threshold on a spike, this chip resets to 0"):
         neuron_registers(replace(LIF, reset="soft"), LOIHI, SHIFTS)
     neuron, _ = neuron_registers(replace(LIF, reset="soft", timesteps=1), LOIHI, SHIFTS)
-    assert neuron.reset == "soft"
+    assert neuron.reset == "hard"
 
 
 def test_exponential_leak_is_refused_on_a_chip_with_another_leak() -> None:
