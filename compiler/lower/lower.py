@@ -12,6 +12,7 @@ from compiler.ir.ops.attention import Attention
 from compiler.ir.ops.base import Op
 from compiler.ir.ops.conv import Conv2d
 from compiler.ir.ops.elementwise import Add, Scale
+from compiler.ir.ops.feedback import Feedback
 from compiler.ir.ops.input import Input
 from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.mask import AndNot, Mul
@@ -21,7 +22,9 @@ from compiler.ir.ops.quantised import QuantiseInput, Requantise
 from compiler.ir.ops.readout import Readout
 from compiler.ir.ops.reduce import Sum
 from compiler.ir.ops.register_neuron import RegisterNeuron
+from compiler.ir.ops.running import Delay
 from compiler.ir.ops.shape import Reshape, Transpose
+from compiler.lower.feedback import lower_delay, lower_feedback, with_steps_back
 from compiler.lower.masks import lower_mask
 from compiler.lower.readout import lower_readout, lower_readouts
 from compiler.lower.state import Lowering
@@ -44,6 +47,7 @@ def lower_graph(graph: Graph, chip: ChipSpec, weight_bits: int) -> Network:
     state = Lowering(graph, chip.arithmetic, chip.weight_format(weight_bits), chip.max_compartments)
     for node in graph.nodes:
         state.values[node.name] = lower_node(state, node)
+    with_steps_back(state)
     if state.readout is None or state.input is None:
         raise UnsupportedError(
             f"graph {graph.name!r}: expected one input and one readout; see --print-after lower-readout"
@@ -240,6 +244,8 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (Scale, lower_scale),
     (Mul, lower_mask),
     (AndNot, lower_mask),
+    (Feedback, lower_feedback),
+    (Delay, lower_delay),
     (Readout, lower_readout),
 )
 """Op -> lowering rule; the first match counts."""

@@ -9,8 +9,8 @@ from compiler.ir.ops import Add, Delay, Feedback, Input, Linear, Neuron, TimeMea
 from compiler.ir.parser import parse_graph
 from compiler.ir.text import graph_constants, print_graph
 from compiler.ir.verify import verify
-from compiler.pipeline import Options, compile_graph
-from neurochip.errors import GraphError, UnsupportedError
+from compiler.pipeline import Options, compile_graph, run_passes
+from neurochip.errors import GraphError
 
 RNG = np.random.default_rng(2)
 WEIGHT = RNG.normal(size=(4, 4))
@@ -91,6 +91,10 @@ def test_misfits_are_refused(change, message):
         verify(recurrent(**change))
 
 
-def test_compiling_a_loop_names_it():
-    with pytest.raises(UnsupportedError, match=r"'back'.*'feedback'"):
-        compile_graph(recurrent(), neurochip.load_chip("loihi"), Options())
+def test_a_loop_compiles_and_computes_what_its_quantised_graph_does():
+    chip = neurochip.load_chip("loihi")
+    x = RNG.uniform(-4, 4, (T, 3, 4))
+    graph = recurrent()
+    program = compile_graph(graph, chip, Options(placement="hilbert"))
+    assert any(s.steps_back == 1 for p in program.network.projections for s in p.sources)
+    np.testing.assert_allclose(program.network.run(x).logits, run_passes(graph, chip, 8).run(x).logits, atol=1e-12)
