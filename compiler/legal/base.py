@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from math import prod
 
 import numpy as np
@@ -20,6 +20,9 @@ from neurochip.network.crossbar import crosspoints
 Ints = NDArray[np.int64]
 MAX_DIGIT = 16
 """Most lines of one type and digit that a base is searched for."""
+
+MOST_VALUES = 8
+"""Different weights of which a base of sums is searched for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +53,8 @@ def possible_bases(weights: Sequence[tuple[Ints, int]], types: int, limit: int) 
         types: axon types of a core. limit: largest magnitude of a type's weight.
     """
     columns = np.concatenate([w.reshape(-1, w.shape[-1]) for w, _ in weights]).astype(np.int64)
-    found = [base for base in (distinct_base(columns, types), digit_base(columns, types)) if base is not None]
+    made = (distinct_base(columns, types), sum_base(weights, types), digit_base(columns, types))
+    found = [base for base in made if base is not None]
     legal = [base for base in found if np.abs(base.values).max(initial=0) <= limit]
     return sorted(legal, key=lambda base: sum(count * len(base.lines_of(w)) for w, count in weights))
 
@@ -67,6 +71,43 @@ def distinct_base(columns: Ints, types: int) -> Base | None:
         table[: len(up), channel] = up
         table[needed - len(down) :, channel] = down
     return Base(values=table, lines=tuple(range(needed)))
+
+
+def sum_base(weights: Sequence[tuple[Ints, int]], types: int) -> Base | None:
+    """Some of the weights as values, all others as sums of them: where there are few different weights in all.
+
+    Powers of two up to 16 on four types become {1, 2, 4, 8}, of which 16 takes two lines of 8.
+    """
+    wanted = [(np.unique(w[w != 0]).tolist(), count) for w, count in weights]
+    every = sorted({value for values, _ in wanted for value in values})
+    if not types < len(every) <= MOST_VALUES:
+        return None
+    best: tuple[int, tuple[int, ...], tuple[int, ...]] | None = None
+    for chosen in combinations(every, types):
+        sums = {value: fewest_lines(value, chosen) for value in every}
+        if any(lines is None for lines in sums.values()):
+            continue
+        cost, lines = 0, [0] * types
+        for values, count in wanted:
+            used = [max((sums[v] or ())[t] for v in values) if values else 0 for t in range(types)]
+            cost, lines = cost + count * sum(used), [max(pair) for pair in zip(lines, used, strict=True)]
+        if best is None or cost < best[0]:
+            best = cost, chosen, tuple(t for t, n in enumerate(lines) for _ in range(n))
+    if best is None:
+        return None
+    channels = weights[0][0].shape[-1]
+    return Base(values=np.repeat(np.array(best[1], np.int64)[:, None], channels, axis=1), lines=best[2])
+
+
+@cache
+def fewest_lines(value: int, values: tuple[int, ...]) -> tuple[int, ...] | None:
+    """How many lines of each of ``values`` add up to ``value``, all of its sign, the largest first; None if none do."""
+    rest, counts = value, [0] * len(values)
+    for t in sorted(range(len(values)), key=lambda t: -abs(values[t])):
+        if values[t] * rest > 0:
+            counts[t] = rest // values[t]
+            rest -= counts[t] * values[t]
+    return None if rest or sum(counts) > MAX_DIGIT else tuple(counts)
 
 
 def digit_base(columns: Ints, types: int) -> Base | None:

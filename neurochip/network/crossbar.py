@@ -13,8 +13,9 @@ Ints = NDArray[np.int64]
 def crosspoints(weight: Ints, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Which lines each weight uses: (lines, *weight.shape); ``rows`` (lines, C_out) holds the lines' values.
 
-    A weight that one line has takes that line alone; others take the most negative line if they are negative, and
-    then the largest ones that still fit. Raises ``ValueError`` for a weight that this does not reach.
+    A weight that one line has takes that line alone; a negative one takes the negative lines that fit, largest first,
+    and if that is not enough the most negative line; what is left takes the largest positive lines that fit. Raises
+    ``ValueError`` for a weight that this does not reach.
     """
     used = np.zeros((len(rows), *weight.shape), bool)
     rest = weight.astype(np.int64)
@@ -22,10 +23,14 @@ def crosspoints(weight: Ints, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         alone = (rest == row) & (rest != 0)
         used[line] |= alone
         rest = np.where(alone, 0, rest)
+    for line in np.argsort(rows.min(axis=1), kind="stable"):
+        take = (rest < 0) & (rows[line] < 0) & (rows[line] >= rest)
+        used[line] |= take
+        rest = np.where(take, rest - rows[line], rest)
     lowest = rows.argmin(axis=0)
     below = rest < 0
     for line, row in enumerate(rows):
-        take = below & (lowest == line)
+        take = below & (lowest == line) & ~used[line]
         used[line] |= take
         rest = np.where(take, rest - row, rest)
     for line in np.argsort(-np.abs(rows).max(axis=1), kind="stable"):

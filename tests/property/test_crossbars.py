@@ -134,12 +134,16 @@ def test_every_base_reaches_every_weight(seed: int) -> None:
             assert np.array_equal((crosspoints(weight, rows) * rows[:, None]).sum(axis=0), weight)
 
 
-def test_ternary_weights_take_two_lines_and_four_bits_take_four() -> None:
+def test_ternary_weights_take_two_lines_four_bits_four_and_a_sixteen_two_eights() -> None:
     ternary, four = np.array([[1, -1], [-1, 0], [0, 1]]), np.arange(-7, 8)[:, None]
     assert possible_bases([(ternary, 3)], 4, 255)[0].lines == (0, 1)
     (base,) = possible_bases([(four, 15)], 4, 255)
     assert base.values[:, 0].tolist() == [1, 2, 4, -8]
     assert base.lines == (0, 1, 2, 3)
+    powers = [(np.full((1, 2), value), 8) for value in (1, 2, 4, 8, 16)]
+    base = possible_bases(powers, 4, 255)[0]
+    assert base.values[:, 0].tolist() == [1, 2, 4, 8]
+    assert [len(base.lines_of(weight)) for weight, _ in powers] == [1, 1, 1, 1, 2]
     assert digit_values(7, 3) == ((1, 1), (2, 1), (4, 1))
 
 
