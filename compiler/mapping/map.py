@@ -11,6 +11,7 @@ from compiler.emit import Tables, bundles_of, emit_tables, route_neurons
 from compiler.mapping.demand import Ints, payload_bits
 from compiler.mapping.pack import lower_bound, pack
 from compiler.mapping.place import Slots, Traffic, compare, place
+from compiler.mapping.placed_limits import refuse_placed
 from compiler.mapping.router_entries import refuse_full_routers
 from compiler.mapping.tile import Tiling, tile_network
 from neurochip.chip.spec import ChipSpec
@@ -52,6 +53,7 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
         placement_costs=costs,
         lower_bound_cores=lower_bound(on_cores, chip),
     )
+    refuse_placed(program)
     refuse_full_routers(program)
     return program
 

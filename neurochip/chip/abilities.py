@@ -47,13 +47,12 @@ class MacArray(Section):
 class Software(Section):
     """Cores that are processors: neurons and synapses are a program, times per event are measured averages.
 
-    ``memory`` is the data memory of a core, of which a neuron takes ``neuron`` bytes and an input axon ``axon`` bytes.
+    ``memory`` is the data memory of a core, of which a neuron takes ``neuron`` bytes.
     """
 
     clock: Frequency
     memory: Count[Literal["KiB"]]
     neuron: Count[Literal["bytes"]]
-    axon: Count[Literal["bytes"]]
     mac_array: MacArray | None = None
 
 

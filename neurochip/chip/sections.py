@@ -93,9 +93,9 @@ class Weights(Section):
     """Widths of a signed weight and how it reaches the membrane.
 
     A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
-    the exponent ``e`` shared by a list (or, with ``exponent_per``, by a whole core). It is stored in the narrowest of
-    the ``stored`` fields that holds it. ``sign``: ``row`` = all synapses of an axon have one sign, so that a source
-    whose weights mix signs takes two axons; otherwise each weight has its own.
+    the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
+    ``sign``: ``row`` = all synapses of an axon have one sign, so that a source whose weights mix signs would take two
+    axons, which no pass does yet: such a chip is described only. Otherwise each weight has its own.
     """
 
     widths: Widths
@@ -104,7 +104,6 @@ class Weights(Section):
     aligned: Bits
     base_shift: Bits
     exponent: ExponentRange
-    exponent_per: Literal["list", "core"] | None = None
     sign: Literal["weight", "row"] | None = None
 
 
