@@ -96,6 +96,11 @@ def trace(
         import torch
     except ImportError:
         raise MissingExtraError("tracing a module", "torch") from None
+    if type(module).__name__ == "ExportedProgram" or isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule):
+        raise UnsupportedError(
+            f"{type(module).__name__}: exported, scripted and fx programs have no neurons any more, only their "
+            "arithmetic of every single step; trace the module that they were made from"
+        )
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"module: expected a torch.nn.Module, found {type(module).__name__}")
     if module.training:

@@ -368,3 +368,12 @@ def test_a_tensor_filled_in_part_is_refused():
 def test_a_module_without_time_gives_a_value_without_steps():
     graph = trace(nn.Linear(4, 3).eval(), torch.rand(2, 4))
     assert graph.run(np.ones((5, 4))).logits.shape == (5, 3)
+
+
+def test_programs_without_modules_are_refused():
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    x = torch.rand(2, 4)
+    program = torch.export.export(module, (x,))
+    for made in (program, program.module(), torch.fx.symbolic_trace(module)):
+        with pytest.raises(UnsupportedError, match="trace the module that they were made from"):
+            trace(made, x)

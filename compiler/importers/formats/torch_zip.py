@@ -44,7 +44,8 @@ def _folder(names: Collection[str]) -> str:
     if any(name.rpartition("/")[2] in endings for name in names):
         raise CheckpointError(
             "this is an exported program (torch.export.save, .pt2), not a checkpoint; "
-            "from torch.export.load(path) run torch.save(program.state_dict, 'new.pt')"
+            "from torch.export.load(path) run torch.save(program.state_dict, 'new.pt'), "
+            "or trace the module that was exported (docs/tracing.md)"
         )
     if names and all(name.endswith(".npy") for name in names):
         raise CheckpointError("this is a NumPy archive (.npz), not a checkpoint; it may be input data")
