@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
-from compiler.feasibility.usage import layer_uses, pieces, refused_tiles
+from compiler.feasibility.usage import layer_uses, refused_tiles
 from compiler.feasibility.verdict import Feasibility, Refusal
 from compiler.ir.graph import Graph
 from compiler.legal import LEGAL, Choices
@@ -15,7 +16,7 @@ from compiler.lower.lower import lower_graph, lower_node
 from compiler.lower.state import Lowering
 from compiler.mapping.pack import pack
 from compiler.mapping.tile import Tiling, tile_network
-from compiler.pipeline import Options, attention_method, run_passes
+from compiler.pipeline import Options, attention_method, chosen_attention, refuse_unknown, run_passes
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, ChipError, UnsupportedError
 from neurochip.network.network import Network
@@ -54,13 +55,13 @@ def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
     if options.weight_bits is not None:
         format_ = found.attempt("weights", lambda: chip.weight_format(options.weight_bits))
         bits = bits if format_ is None else format_.bits
-    method = found.attempt("attention", lambda: attention_method(options.attention, chip))
-    method = attention_method("auto", chip) if method is None else method
-    network, tilings, cores = None, None, None
+    if found.attempt("attention", lambda: attention_method(options.attention, chip)) is None:
+        options = replace(options, attention="auto")
+    network, tilings, cores, method = None, None, None, "none"
     if chip.refusal is not None:
         found.add("chip", chip.refusal)
     else:
-        network = legal_network(graph, chip, bits, method, found)
+        network, method = legal_network(graph, chip, bits, options, found)
     if network is not None:
         timed = network
         tilings = found.attempt("tiling", lambda: tile_network(timed, chip, bits))
@@ -89,23 +90,37 @@ def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
     )
 
 
-def legal_network(graph: Graph, chip: ChipSpec, bits: int, method: str, found: Collector) -> Network | None:
-    """The network with depths and delays, or None with every refusal on the way collected."""
-    quantised = found.attempt("passes", lambda: run_passes(graph, chip, bits))
+def legal_network(
+    graph: Graph, chip: ChipSpec, bits: int, options: Options, found: Collector
+) -> tuple[Network | None, str]:
+    """The network with depths and delays, or None with every refusal on the way collected; its attention method."""
+    choices = Choices(
+        weight_bits=bits, attention="none", approximate=options.approximate, max_interval=options.max_interval
+    )
+    quantised = found.attempt("passes", lambda: approximated(graph, chip, bits, options))
     if quantised is None:
-        return None
-    network = found.attempt("lowering", lambda: lower_graph(quantised, chip, bits))
-    if network is None:
+        return None, "none"
+    lowered = found.attempt("lowering", lambda: lower_graph(quantised, chip, bits))
+    if lowered is None:
         found.add("lowering", *refused_nodes(quantised, chip, bits))
-        return None
-    choices = Choices(weight_bits=bits, attention=method)
+        return None, "none"
+    wanted = replace(choices, attention=options.attention)
+    method = found.attempt("attention", lambda: chosen_attention(lowered, chip, wanted))
+    if method is None:
+        return None, "none"
+    network, choices = lowered, replace(choices, attention=method)
     for item in LEGAL:
-        before = network
-        network = found.attempt(item.name, lambda item=item, before=before: item.run(before, chip, choices))  # type: ignore[misc]
-        if network is None:
-            return None
-    ideal = network
-    return found.attempt("delays", lambda: balance(ideal, chip.max_delay))
+        rewritten = found.attempt(item.name, partial(item.run, network, chip, choices))
+        if rewritten is None:
+            return None, method
+        network = rewritten
+    return found.attempt("delays", partial(balance, network, chip.max_delay)), method
+
+
+def approximated(graph: Graph, chip: ChipSpec, bits: int, options: Options) -> Graph:
+    """The quantised graph; refuses unknown approximations as compiling does."""
+    refuse_unknown(options.approximate)
+    return run_passes(graph, chip, bits, None, options.approximate)
 
 
 def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:
@@ -125,5 +140,9 @@ def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:
 def core_count(tilings: dict[str, Tiling], chip: ChipSpec, found: Collector) -> int:
     """Cores that the tiles take, packed as the mapping packs them, whether or not the chip has as many."""
     on_cores = [t for t in tilings.values() if t.demand]
-    packed = found.attempt("capacity", lambda: pack(on_cores, chip))
-    return pieces(on_cores) if packed is None else int(packed.max()) + 1
+    many = chip.boards.max_chips.model_copy(update={"value": 1 << 40})
+    endless = chip.model_copy(update={"boards": chip.boards.model_copy(update={"max_chips": many})})
+    needed = int(pack(on_cores, endless).max(initial=-1)) + 1
+    if needed > chip.max_chips * chip.cores_per_chip:
+        found.attempt("capacity", lambda: pack(on_cores, chip))
+    return needed

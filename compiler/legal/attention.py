@@ -178,7 +178,7 @@ def plans_of(shape: Shape, chip: ChipSpec, method: str, max_interval: int) -> li
 
 def expanded(network: Network, place: Site, chip: ChipSpec, choices: Choices, method: str) -> Network:
     """The expansion with the fewest neurons in place of the product. Raises ``CapacityError`` if no board holds it."""
-    readers = neurons_behind(place, method)
+    neurons_behind(place, method)
     plans = plans_of(place.shape, chip, method, choices.max_interval)
     capacity = chip.max_chips * chip.cores_per_chip * chip.limits.neurons
     plan, origin = plans[0], place.population.origin
@@ -187,22 +187,34 @@ def expanded(network: Network, place: Site, chip: ChipSpec, choices: Choices, me
             f"layer {origin!r}: attention by {method} takes {plan.neurons:,} neurons at least ({plan}); the largest "
             f"{chip.name!r} system has {capacity:,}; use another --attention, fewer tokens, or smaller heads"
         )
+    refusal: UnsupportedError | None = None
+    for plan in (plan for plan in plans if plan.neurons <= capacity):
+        try:
+            return replaced(network, place, plan, chip, choices)
+        except UnsupportedError as error:  # gates that this chip cannot make; another order may need others
+            refusal = refusal or error
+    raise refusal or UnsupportedError(f"layer {origin!r}: no expansion of attention by {method}")
+
+
+def replaced(network: Network, place: Site, plan: Expansion, chip: ChipSpec, choices: Choices) -> Network:
+    """``plan`` built in place of the product population; every reader of it gets synapses of its own."""
     q, k, v = (source.population for source in place.product.sources)
-    populations, projections = [], []
-    for number, reader in enumerate(readers):
+    populations: list[Population] = []
+    projections: list[Projection] = []
+    for reader in neurons_behind(place, choices.attention):
         builder = Builder(
-            name=place.population.name, origin=origin, q=q, k=k, v=v, target=reader.target, shift=reader.shift,
-            plan=plan, chip=chip, weights=chip.weight_format(choices.weight_bits), timesteps=network.timesteps,
-            scale=reader.weight,
+            name=place.population.name, origin=place.population.origin, q=q, k=k, v=v, target=reader.target,
+            shift=reader.shift, plan=plan, chip=chip, weights=chip.weight_format(choices.weight_bits),
+            timesteps=network.timesteps, scale=reader.weight,
         )  # fmt: skip
         builder.build()
         made = {p.name for p in builder.populations}
-        populations += builder.populations if number == 0 else []
-        projections += [p for p in builder.projections if number == 0 or p.target not in made]
-    order = []
+        projections += [p for p in builder.projections if not populations or p.target not in made]
+        populations = populations or builder.populations
+    order: list[Population] = []
     for population in network.populations:
         order += populations if population is place.population else [population]
-    gone = {reader.name for reader in readers} | {place.product.name}
+    gone = {reader.name for reader in place.readers} | {place.product.name}
     return replace(
         network,
         populations=tuple(order),

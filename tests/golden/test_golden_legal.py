@@ -7,10 +7,11 @@ import pytest
 from compiler.legal import LEGAL
 from neurochip.network.text import print_network
 from neurochip.network.validate import validate_network
+from tests.attention_networks import ATTENTION_CASES
 from tests.crossbar_networks import CROSSBAR_CASES
 from tests.legal_networks import CASES as OTHER_CASES
 
-CASES = {**OTHER_CASES, **CROSSBAR_CASES}
+CASES = {**OTHER_CASES, **CROSSBAR_CASES, **ATTENTION_CASES}
 FOLDER = Path(__file__).parent / "legal"
 BY_NAME = {each.name: each for each in LEGAL}
 
