@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from compiler.feasibility.examine import examine
 from compiler.ir.graph import Graph
-from compiler.pipeline import Options
+from compiler.pipeline import APPROXIMATIONS, Options
 from neurochip.chip.spec import ChipSpec
 
 
 def remedies(graph: Graph, chip: ChipSpec, options: Options, others: Sequence[ChipSpec] = ()) -> Iterator[str]:
-    """Changes after which ``graph`` is accepted: fewer bits, one step, both, another attention method, another chip.
+    """Changes after which ``graph`` is accepted: fewer bits, one step, both, another attention method, an
+    approximation, another chip.
 
     At most one of each kind, in that order; other chips are tried as they are, and only those that accept are named.
     """
@@ -40,6 +41,9 @@ def _on_this_chip(graph: Graph, chip: ChipSpec, options: Options) -> Iterator[st
         if examine(graph, chip, replace(options, attention=method)).fits:
             yield f"attention by {method} (--attention {method})"
             break
+    for name in (name for name in APPROXIMATIONS if name not in options.approximate):
+        if examine(graph, chip, replace(options, approximate=(*options.approximate, name))).fits:
+            yield f"an approximation (--approximate {name}): no longer exact; measure the accuracy"
 
 
 def _first(graph: Graph, chip: ChipSpec, options: Options, widths: Sequence[int]) -> int | None:

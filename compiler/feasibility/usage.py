@@ -73,8 +73,3 @@ def refused_tiles(network: Network, chip: ChipSpec, bits: int) -> list[str]:
         except CapacityError as error:
             messages.append(str(error))
     return messages
-
-
-def pieces(tilings: list[Tiling]) -> int:
-    """Cores if tiles of one population share cores with none other: a bound from above without packing."""
-    return sum(tiling.n_tiles for tiling in tilings)

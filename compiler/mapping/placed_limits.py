@@ -70,7 +70,7 @@ def _refuse_formats(program: Program) -> None:
             core = int(np.where(inside, used, 0).argmax())
             raise CapacityError(
                 f"core {core} holds {most} different {name} formats, a core of {program.chip.name!r} has "
-                f"{limit.value}; use a model whose layers share thresholds and time constants, or a chip with more formats"
+                f"{limit.value}; use a model whose layers share thresholds and time constants, or another chip"
             )
 
 

@@ -21,6 +21,7 @@ def problems(spec: ChipSpec) -> Iterator[Problem]:
     yield from _sources(spec)
     yield from _nullable(spec)
     yield from _geometry(spec)
+    yield from _software(spec)
     yield from _weights(spec)
     yield from _time(spec)
     for name, profile in spec.profiles.items():
@@ -50,6 +51,15 @@ def _nullable(spec: ChipSpec) -> Iterator[Problem]:
             yield (*path, "value"), "only costs may be unpublished; give a value, or an assumed one with a note"
         if figure.status == "unpublished" and "barrier" in path:
             yield (*path, "value"), "a barrier entry needs a time; leave the entry out if none is published"
+
+
+def _software(spec: ChipSpec) -> Iterator[Problem]:
+    software = spec.core.software
+    if software is None:
+        return
+    neurons, each, memory = spec.core.neurons.value, software.neuron.value, software.memory.value
+    if neurons * each > memory * 1024:
+        yield ("core", "neurons", "value"), f"{neurons} neurons of {each} bytes do not fit {memory} KiB"
 
 
 def _geometry(spec: ChipSpec) -> Iterator[Problem]:

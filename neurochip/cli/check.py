@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 REFUSED = 1
 """Exit code when the chip cannot take the model."""
 SHOWN_LAYERS = 12
+SHOWN_LETTERS = 160
 
 
 @click.command("check")
@@ -74,8 +75,14 @@ def matrix_row(found: Feasibility) -> dict[str, object]:
         "chips": found.chips,
         "ticks": found.ticks,
         "tightest": "-" if tightest is None else f"{tightest.tightest.replace('_', ' ')} {tightest.share:.0%}",
-        "because": found.refusals[0].message if found.refusals else "",
+        "because": shortened(found.refusals[0].message) if found.refusals else "",
     }
+
+
+def shortened(message: str) -> str:
+    """The beginning of a message, on one line; ``--chip`` and ``--json`` give all of it."""
+    text = " ".join(message.split())
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 3]}..."
 
 
 def _print(found: Feasibility) -> None:

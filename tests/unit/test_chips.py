@@ -165,3 +165,10 @@ def test_kinds_tell_what_figures_do_not():
     assert told["neuron.product"] == "yes"
     assert dict(kinds(CHIPS["brainscales2"]))["weights.sign"] == "row"
     assert not {key for key in told if key.endswith((".source", ".status", ".note"))}
+
+
+def test_software_neurons_fit_the_memory_of_a_core():
+    data = json.loads(CHIPS["spinnaker"].to_json())
+    data["core"]["software"]["neuron"]["value"] = 257
+    with pytest.raises(ValueError, match="256 neurons of 257 bytes do not fit 64 KiB"):
+        ChipSpec.model_validate(data)
