@@ -108,12 +108,12 @@ def mapped(network: Network, chip: ChipSpec, method: str) -> Program:
     return map_network(network, chip, origin, ())
 
 
-def four_tokens() -> tuple[Network, ChipSpec, Choices]:
-    """Four tokens of four channels by coincidence: pairs, three digits of their counts, masked digits."""
+def five_tokens() -> tuple[Network, ChipSpec, Choices]:
+    """Five tokens of three channels by coincidence: pairs, three digits of their counts, masked digits."""
     chip = able_chip()
-    network, _ = attention_network(Sizes(height=1, width=4, depth=4, timesteps=2), chip)
+    network, _ = attention_network(Sizes(height=1, width=5, depth=3, timesteps=2), chip)
     return network, chip, Choices(weight_bits=8, attention="coincidence")
 
 
-ATTENTION_CASES = {"attention": four_tokens}
+ATTENTION_CASES = {"attention": five_tokens}
 """Golden case of the legalisation pass."""
