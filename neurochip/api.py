@@ -107,12 +107,14 @@ def check(
     ema: bool = False,
     weight_bits: int | None = None,
     attention: str = "auto",
+    approximate: Sequence[str] = (),
     fixes: bool = True,
 ) -> Feasibility:
     """What a chip would refuse of a model, and how close each layer is to the limits, without placing anything.
 
     Args:
         arch, settings, ema: how to read a model file; see ``load_model``.
+        approximate: what need not be exact, as for ``compile``.
         fixes: where the chip refuses, try fewer bits, one step, other attention methods and the shipped chips.
     Raises:
         NeurochipError: the model or the chip cannot be read; what the chip refuses is in the result.
@@ -122,7 +124,7 @@ def check(
     from neurochip.chip.load import shipped_chips
 
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
-    options = Options(weight_bits=weight_bits, attention=attention)
+    options = Options(weight_bits=weight_bits, attention=attention, approximate=tuple(approximate))
     graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
     found = examine(graph, spec, options)
     if found.fits or not fixes:
@@ -138,12 +140,14 @@ def check_all(
     ema: bool = False,
     weight_bits: int | None = None,
     attention: str = "auto",
+    approximate: Sequence[str] = (),
 ) -> list[Feasibility]:
     """``check`` of every shipped chip, without fixes."""
     from neurochip.chip.load import shipped_chips
 
     graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
-    return [check(graph, name, weight_bits=weight_bits, attention=attention, fixes=False) for name in shipped_chips()]
+    options: dict[str, Any] = {"weight_bits": weight_bits, "attention": attention, "approximate": approximate}
+    return [check(graph, name, fixes=False, **options) for name in shipped_chips()]
 
 
 def compile(

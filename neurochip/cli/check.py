@@ -30,6 +30,9 @@ SHOWN_LETTERS = 160
 @click.option("--ema", is_flag=True, help="The averaged weights of the model file.")
 @click.option("--weight-bits", type=click.IntRange(1, 64), metavar="B", help="Width of a weight, sign included.")
 @click.option("--attention", default="auto", show_default=True, metavar="METHOD", help="How the chip does attention.")
+@click.option(
+    "--approximate", multiple=True, metavar="WHAT", help="What need not be exact, as for compile; may be repeated."
+)
 @click.option("--fixes/--no-fixes", default=True, help="Try what would help where the chip refuses.  [default: fixes]")
 @json_option
 def check_command(
