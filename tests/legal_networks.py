@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from compiler.legal import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
-from neurochip.network.projections import Dense, Projection, Source
+from neurochip.network.projections import Bias, Dense, Projection, Source
 from tests.small_chips import small_chip
 
 Case = tuple[Network, ChipSpec, Choices]
@@ -64,5 +65,23 @@ def split_fan_in() -> Case:
     return layers(weights, [[1], [-1]], arithmetic=rules, timesteps=3), chip, EIGHT_BITS
 
 
-CASES: dict[str, Callable[[], Case]] = {"split-fan-in": split_fan_in}
+def signed_rows() -> Case:
+    """A layer of both signs and one of one sign, with a bias, on rows of one sign."""
+    network = layers([[2, -2], [4, 0], [-2, 2]], [[1], [1]])
+    bias = Bias(
+        name="b.bias", sources=(), target="b", origin="b", weight=np.array([[3, -1], [1, 2]], np.int16), shifts=(6, 13)
+    )
+    return replace(network, projections=(*network.projections, bias)), small_chip(signed_rows=True), EIGHT_BITS
+
+
+def fit_weights() -> Case:
+    """Four-bit weights: 24 and -40 are three and minus five times eight."""
+    return layers([[24, -40], [8, 16]], [[1], [-7]]), small_chip(), Choices(weight_bits=4)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "fit-weights": fit_weights,
+    "signed-rows": signed_rows,
+    "split-fan-in": split_fan_in,
+}
 """Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""

@@ -21,6 +21,7 @@ def small_chip(
     weight_sharing: bool = True,
     payload: int = 0,
     counts: bool = True,
+    signed_rows: bool = False,
 ) -> ChipSpec:
     """Loihi's rules and costs with these limits and this mesh, two cores a router."""
     data = json.loads(load_chip("loihi").to_json())
@@ -35,6 +36,8 @@ def small_chip(
     data["core"]["weight_sharing"] = weight_sharing
     data["spikes"]["payload"]["value"] = payload
     data["spikes"]["counts"] = counts
+    if signed_rows:
+        data["weights"]["sign"] = "row"
     if max_delay is not None:
         data["delays"]["max"]["value"] = max_delay
     if arithmetic is not None:

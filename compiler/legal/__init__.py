@@ -5,10 +5,12 @@ the chip file: a pass that its chip does not need returns the network it was giv
 from __future__ import annotations
 
 from compiler.legal.attention import AttentionMethods
+from compiler.legal.fit_weights import FitWeights
 from compiler.legal.host_ends import HostEnds
 from compiler.legal.number_base import NumberBase
 from compiler.legal.place_biases import PlaceBiases
 from compiler.legal.separate_axons import SeparateAxons
+from compiler.legal.signed_rows import SignedRows
 from compiler.legal.split_fan_in import SplitFanIn
 from compiler.legal.splitters import Splitters
 from compiler.legal.target import Choices, Legalisation
@@ -18,7 +20,9 @@ LEGAL: tuple[Legalisation, ...] = (
     HostEnds(),
     SeparateAxons(),
     PlaceBiases(),
+    FitWeights(),
     SplitFanIn(),
+    SignedRows(),
     NumberBase(),
     Splitters(),
 )

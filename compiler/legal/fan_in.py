@@ -43,8 +43,15 @@ def needs(network: Network, population: Population, chip: ChipSpec, bits: int) -
         source = source_of(network, projection)
         axons = input_axons(projection, source, population, one, one, one, chip)
         words = synapse_words(projection, source, population, one, one, one, chip, bits)
-        found[projection.name] = Needs(int(np.max(axons)), int(np.max(words)))
+        rows = rows_of(projection, chip)
+        found[projection.name] = Needs(rows * int(np.max(axons)), rows * int(np.max(words)))
     return found
+
+
+def rows_of(projection: Projection, chip: ChipSpec) -> int:
+    """Axons in the place of one: two where a row of synapses has one sign and the weights have both."""
+    weight = np.asarray(getattr(projection, "weight", 0))
+    return 2 if chip.weights.sign == "row" and weight.min() < 0 < weight.max() else 1
 
 
 def together(parts: list[Needs]) -> Needs:

@@ -64,6 +64,9 @@ def _base(program: Program, projection: Projection, population: Population) -> I
     """On crossbars every weight is a sum of the values of distinct lines; elsewhere there are no types."""
     limits = program.chip.limits
     types = projection.types if isinstance(projection, Bias) else next((s.types for s in projection.sources), ())
+    if program.chip.weights.sign == "row":
+        yield from _signs(projection)
+        return
     if not limits.axon_types:
         if types or projection.base is not None:
             yield f"axons of types {types}, but the chip's have none"
@@ -85,6 +88,22 @@ def _base(program: Program, projection: Projection, population: Population) -> I
             reached |= {value + line for value in reached}
         if not reached.issuperset(np.unique(weight[:, channel]).tolist()):
             yield f"channel {channel}: a weight is no sum of the lines {base[:, channel].tolist()}"
+            return
+
+
+def _signs(projection: Projection) -> Iterator[str]:
+    """Where the rows of a core have one sign each: weights of an axon of type 0 are >= 0, those of type 1 <= 0."""
+    if isinstance(projection, Bias):
+        rows = list(zip(projection.types, projection.weight, strict=False)) if projection.place == "axon" else []
+        if projection.place == "axon" and len(projection.types) != len(projection.weight):
+            yield f"{len(projection.types)} axon types for {len(projection.weight)} digits"
+    elif isinstance(projection, Dense | Conv | Gather | Pool | Einsum):
+        rows = [(t, np.asarray(projection.weight)) for source in projection.sources for t in source.types or (-1,)]
+    else:
+        return
+    for kind, weight in rows:
+        if kind not in (0, 1) or (weight.min() < 0 if kind == 0 else weight.max() > 0):
+            yield f"weights of {weight.min()} to {weight.max()} on an axon of type {kind}: 0 excites, 1 inhibits"
             return
 
 
