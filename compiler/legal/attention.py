@@ -168,7 +168,7 @@ def by_payloads(network: Network, place: Site, chip: ChipSpec, choices: Choices)
 
 def plans_of(shape: Shape, chip: ChipSpec, method: str, max_interval: int) -> list[Expansion]:
     """Expansions that ``method`` can use on ``chip``, fewest neurons first."""
-    codings: tuple[Coding, ...] = ("graded",) if method == "graded" else ("digits", "burst")
+    codings: tuple[Coding, ...] = ("graded",) if method == "graded" else ("digits", "levels", "burst")
     found = expansions(shape, codings, chip.max_delay)
     capacity = chip.max_chips * chip.cores_per_chip * chip.limits.neurons
     quick = [plan for plan in found if plan.interval == 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.legal.expansions import Expansion
 from compiler.legal.gates import Gate, gate_registers, weights_of
@@ -13,7 +14,7 @@ from neurochip.chip.spec import ChipSpec, WeightFormat
 from neurochip.network.axes import shape_of
 from neurochip.network.network import Coding as Transport
 from neurochip.network.network import Neuron, NeuronKind, Population
-from neurochip.network.projections import Bias, Einsum, Pool, Projection, Source
+from neurochip.network.projections import Bias, Conv, Einsum, Pool, Projection, Source
 
 QUERY, KEY, VALUE, OUT = "a,b,hc", "s,t,hc", "s,t,he", "a,b,he"
 AXES: dict[str, tuple[str, str, str]] = {
@@ -57,8 +58,14 @@ class Builder:
             self.out("pairs", pairs, 1)
             return
         mask = (self.v, VALUE) if self.plan.order == "tokens" else (self.q, QUERY)
-        if self.plan.coding == "digits":
-            self.by_digits(pairs, counts, masked, mask)
+        if self.plan.coding in ("digits", "levels"):
+            if self.plan.coding == "digits":
+                self.digits_in_turn(pairs, counts)
+            else:
+                self.digits_at_once(pairs, counts)
+            for j in range(self.plan.digits):
+                self.gate(f"masked{j}", masked, 2, 0, 2, [(self.part(f"digit{j}"), counts, 1), (*mask, 1)])
+                self.out(f"masked{j}", masked, 1 << j)
         elif self.plan.coding == "burst":
             self.summing("burst", "masked", masked, [(self.part("pairs"), pairs, 1), (*mask, self.plan.terms)])
             self.out("masked", masked, 1)
@@ -68,25 +75,38 @@ class Builder:
             self.summing("graded", "masked", masked, [(self.part("counts"), counts, 1), (*mask, top)])
             self.out("masked", masked, 1)
 
-    def by_digits(self, pairs: str, counts: str, masked: str, mask: tuple[str, str]) -> None:
-        """Digits of the counts, highest first, each taking its value off the lower ones; each masked by itself."""
-        terms, digits = self.plan.terms, self.plan.digits
-        for j in reversed(range(digits)):
-            most = min(terms, (2 << j) - 1)  # what is left of a count below the higher digits
-            higher = [(self.part(f"digit{i}"), counts, -(1 << i)) for i in range(j + 1, digits)]
+    def digits_in_turn(self, pairs: str, counts: str) -> None:
+        """Digits of the counts, highest first, each taking its value off the lower ones."""
+        for j in reversed(range(self.plan.digits)):
+            most = min(self.plan.terms, (2 << j) - 1)  # what is left of a count below the higher digits
+            higher = [(self.part(f"digit{i}"), counts, -(1 << i)) for i in range(j + 1, self.plan.digits)]
             self.gate(f"digit{j}", counts, 1 << j, 0, most, [(self.part("pairs"), pairs, 1), *higher])
-        for j in range(digits):
-            self.gate(f"masked{j}", masked, 2, 0, 2, [(self.part(f"digit{j}"), counts, 1), (*mask, 1)])
-            self.out(f"masked{j}", masked, 1 << j)
 
-    def gate(
-        self, part: str, axes: str, threshold: int, low: int, high: int, reads: list[tuple[str, str, int]]
-    ) -> None:
-        """A population that fires where the weighted sum of what it ``reads`` reaches ``threshold``."""
+    def digits_at_once(self, pairs: str, counts: str) -> None:
+        """Digits of the counts from neurons for 1, 2, ... ``terms``: digit i changes at every multiple of 2^i."""
+        terms, levels = self.plan.terms, f"{counts}j"
+        shift = self.gate("levels", levels, 1, 1 - terms, terms, [(self.part("pairs"), pairs, 1)])
+        groups = shape_of(counts, self.sizes)[2]
+        self.offset("levels", np.tile(-np.arange(terms), groups), shift)
+        for i in range(self.plan.digits):
+            weight = np.zeros(terms, np.int8)
+            weight[(1 << i) - 1 :: 1 << i] = 1
+            weight[(2 << i) - 1 :: 2 << i] = -1
+            at = self.gate(f"digit{i}", counts, 1, 0, 1, [])
+            conv = Conv(
+                name=f"{self.part(f'digit{i}')}.levels", sources=(Source(self.part("levels")),),
+                target=self.part(f"digit{i}"), origin=self.origin, shift=at, counted=False, groups=groups,
+                weight=np.repeat(weight[:, None], groups, axis=1)[None, None],
+            )  # fmt: skip
+            self.projections.append(conv)
+
+    def gate(self, part: str, axes: str, threshold: int, low: int, high: int, reads: list[tuple[str, str, int]]) -> int:
+        """Neurons that fire where the weighted sum of ``reads`` reaches ``threshold``; returns their shift."""
         gate = Gate(name=self.origin, threshold=threshold, low=low, high=high, timesteps=self.timesteps)
         neuron, shift = gate_registers(gate, self.chip.arithmetic, self.weights)
         self.add(part, axes, neuron, 1)
         self.connect(self.part(part), axes, shift, reads)
+        return shift
 
     def summing(self, kind: NeuronKind, part: str, axes: str, reads: list[tuple[str, str, int]]) -> None:
         """A population that sends its sum; a last read of weight M lets only what exceeds M pass: a mask."""
@@ -100,15 +120,17 @@ class Builder:
             late = unit if self.chip.arithmetic.fires == "gt" else 0
             self.add(part, axes, Neuron(kind="burst", threshold=unit - late, reset="soft", threshold_offset=late), most)
         self.connect(self.part(part), axes, shift, reads)
-        mask = reads[-1][2]
         if len(reads) > 1:
-            channels = shape_of(axes, self.sizes)[2]
-            weight, shifts = bias_digits(np.full(channels, -mask, np.int64), shift, self.weights, self.origin)
-            bias = Bias(
-                name=f"{self.part(part)}.bias", sources=(), target=self.part(part), origin=self.origin, weight=weight,
-                shifts=shifts,
-            )  # fmt: skip
-            self.projections.append(bias)
+            self.offset(part, np.full(shape_of(axes, self.sizes)[2], -reads[-1][2]), shift)
+
+    def offset(self, part: str, values: NDArray[np.int64], shift: int) -> None:
+        """What the neurons of each channel receive in every step."""
+        weight, shifts = bias_digits(values.astype(np.int64), shift, self.weights, self.origin)
+        bias = Bias(
+            name=f"{self.part(part)}.bias", sources=(), target=self.part(part), origin=self.origin, weight=weight,
+            shifts=shifts,
+        )  # fmt: skip
+        self.projections.append(bias)
 
     def out(self, part: str, axes: str, value: int) -> None:
         """What the attention neurons receive from ``part``."""
@@ -151,7 +173,7 @@ class Builder:
         """Letter -> size."""
         s = self.plan.shape
         tokens = {"a": s.height, "b": s.width, "s": s.height, "t": s.width}
-        return {**tokens, "h": s.heads, "c": s.depth, "e": s.depth}
+        return {**tokens, "h": s.heads, "c": s.depth, "e": s.depth, "j": self.plan.terms}
 
 
 def one_to_one(synapses: Einsum) -> Pool:

@@ -6,10 +6,12 @@ Per head, with N tokens of d channels, y = q (k^T v) is computed through ANDs in
 - ``channels``: q (k^T v). Pairs (m, c, e) = k[m, c] & v[m, e]; counts (c, e), each 0..N; masked (n, c, e) by q[n, c].
 - ``direct``: triples (n, m, c, e) of q, k and v, which the attention neurons add up: for one token or channel.
 
-A count is an integer, a spike is a bit, so the count is masked in one of three codings:
+A count is an integer, a spike is a bit, so the count is masked in one of four codings:
 
 - ``digits``: the binary digits of the count, one neuron each; the highest is 1 if the count reaches its value, and
   then takes that value off the lower ones. Digits masked one by one reach the attention neuron with weights 2^j.
+- ``levels``: the same digits, all at once, from one neuron for each value the count may reach: more neurons, but none
+  waits for another, which matters where delays are short.
 - ``burst``: no counts; the masked neuron itself adds the pairs up, if its mask is 1, and sends the sum as a burst.
 - ``graded``: the count, and the masked count, each travel as the payload of one spike.
 """
@@ -21,7 +23,7 @@ from math import ceil
 from typing import Literal
 
 Order = Literal["tokens", "channels", "direct"]
-Coding = Literal["digits", "burst", "graded"]
+Coding = Literal["digits", "levels", "burst", "graded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Expansion:
     @property
     def digits(self) -> int:
         """Binary digits of a count; 1 where counts are not split into digits."""
-        return self.terms.bit_length() if self.coding == "digits" and self.order != "direct" else 1
+        return self.terms.bit_length() if self.coding in ("digits", "levels") and self.order != "direct" else 1
 
     @property
     def pairs(self) -> int:
@@ -71,7 +73,8 @@ class Expansion:
         s = self.shape
         if self.order == "direct" or self.coding == "burst":
             return 0
-        return s.heads * (s.tokens**2 if self.order == "tokens" else s.depth**2) * self.digits
+        each = self.digits + (self.terms if self.coding == "levels" else 0)
+        return s.heads * (s.tokens**2 if self.order == "tokens" else s.depth**2) * each
 
     @property
     def masked(self) -> int:

@@ -53,7 +53,20 @@ def test_matrix_products_count_what_the_tool_makes() -> None:
     assert matrix_product_neurons(Shape(height=4, width=4, heads=1, depth=8)) == 2048 + 2048 + 256 + 128
 
 
-@pytest.mark.parametrize("coding", ["digits", "burst", "graded"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 7, 8])
+def test_levels_are_chosen_where_delays_are_short_and_hold_every_count(depth: int) -> None:
+    data = json.loads(ABLE.to_json())
+    data["delays"]["max"]["value"] = 1
+    short = ChipSpec.model_validate(data)
+    for tokens in (2, 5, 8):
+        network, x = attention_network(Sizes(height=1, width=tokens, depth=depth, timesteps=2), short, seed=depth)
+        after = lowered(network, short, "coincidence")
+        assert np.array_equal(after.run(x).spikes["y"], network.run(x).spikes["y"])
+        if min(tokens, depth) > 4:
+            assert "attention.levels" in after.by_name
+
+
+@pytest.mark.parametrize("coding", ["digits", "levels", "burst", "graded"])
 @pytest.mark.parametrize("order", ["tokens", "channels", "direct"])
 def test_an_expansion_makes_the_neurons_it_announces(order: str, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = Sizes(height=1, width=3, heads=2, depth=4)
@@ -68,15 +81,16 @@ def test_an_expansion_makes_the_neurons_it_announces(order: str, coding: str, mo
     assert after.interval == plan.interval
 
 
-def test_relays_of_short_delays_are_part_of_the_count() -> None:
+def test_relays_of_short_delays_are_part_of_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = Sizes(height=1, width=4, depth=7)
     data = json.loads(ABLE.to_json())
     data["delays"]["max"]["value"] = 2
     short = ChipSpec.model_validate(data)
     network, _ = attention_network(sizes, short)
-    after = lowered(network, short, "coincidence")
     plan = expansions(Shape(height=1, width=4, heads=1, depth=7), ("digits",), 2)[0]
     assert plan.relays > 0
+    monkeypatch.setattr("compiler.legal.attention.plans_of", lambda *_: [plan])
+    after = lowered(network, short, "coincidence")
     ands = [p for p in after.populations if "relay" in p.name and ("pairs" in p.name or "masked" in p.name)]
     assert sum(p.size for p in ands) == plan.relays
 
