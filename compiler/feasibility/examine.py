@@ -14,6 +14,7 @@ from compiler.legal import LEGAL, Choices
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph, lower_node
 from compiler.lower.state import Lowering
+from compiler.mapping.formats import formats_of
 from compiler.mapping.pack import pack
 from compiler.mapping.tile import Tiling, tile_network
 from compiler.pipeline import Options, attention_method, chosen_attention, refuse_unknown, run_passes
@@ -68,7 +69,7 @@ def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
         if tilings is None:
             found.add("tiling", *refused_tiles(timed, chip, bits))
         else:
-            cores = core_count(tilings, chip, found)
+            cores = core_count(timed, tilings, chip, found)
     per_chip = chip.cores_per_chip
     return Feasibility(
         model=graph.name,
@@ -137,12 +138,13 @@ def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:
     return messages
 
 
-def core_count(tilings: dict[str, Tiling], chip: ChipSpec, found: Collector) -> int:
+def core_count(network: Network, tilings: dict[str, Tiling], chip: ChipSpec, found: Collector) -> int:
     """Cores that the tiles take, packed as the mapping packs them, whether or not the chip has as many."""
-    on_cores = [t for t in tilings.values() if t.demand]
+    on_cores = [tilings[p.name] for p in network.populations if tilings[p.name].demand]
+    formats = None if chip.core.formats is None else [formats_of(network, t.population) for t in on_cores]
     many = chip.boards.max_chips.model_copy(update={"value": 1 << 40})
     endless = chip.model_copy(update={"boards": chip.boards.model_copy(update={"max_chips": many})})
-    needed = int(pack(on_cores, endless).max(initial=-1)) + 1
+    needed = int(pack(on_cores, endless, formats).max(initial=-1)) + 1
     if needed > chip.max_chips * chip.cores_per_chip:
-        found.attempt("capacity", lambda: pack(on_cores, chip))
+        found.attempt("capacity", lambda: pack(on_cores, chip, formats))
     return needed

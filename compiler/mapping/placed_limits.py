@@ -23,7 +23,8 @@ def refuse_placed(program: Program) -> None:
 def formats_by_core(program: Program) -> dict[str, Ints]:
     """How many different sets of neuron registers, thresholds and synapse lists each core uses, (n_cores,) each.
 
-    Synapse lists differ by weight exponent and by whether they store an index.
+    Synapse lists differ by weight exponent and by whether they store an index. Packing keeps these limits too; this
+    counts them again from the program.
     """
     network = program.network
     neurons = [p.neuron for p in network.populations]

@@ -146,6 +146,12 @@ def search(
     demand["neurons"] = demand["neurons"] * copies
     limits = {name: getattr(chip.limits, name) for name in RESOURCES}
     fits = np.all([demand[name] <= limits[name] for name in RESOURCES], axis=0)
+    fan_in, read = chip.limits.fan_in_per_neuron, int(demand["input_axons"].min())
+    if fan_in is not None and read > fan_in:
+        raise CapacityError(
+            f"layer {population.origin!r} ({population.name}): one neuron reads {read} axons, one of {chip.name!r} "
+            f"can read {fan_in}; reduce the fan-in (smaller kernel, fewer inputs)"
+        )
     if not fits.any():
         raise CapacityError(_does_not_fit(population, {n: int(demand[n].min()) for n in RESOURCES}, limits, chip))
     tiles = -(-population.height // th) * -(-population.width // tw) * -(-population.channels // tc)
@@ -219,7 +225,12 @@ def demands(
         rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
         times = axons_of(projection, population)
         outputs = outputs + times * worst_block(rows, th) * worst_block(columns, tw) * worst_block(channels, tc)
-    return {"neurons": th * tw * tc * population.compartments, "input_axons": axons, "output_axons": outputs, "synapse_words": words}
+    return {
+        "neurons": th * tw * tc * population.compartments,
+        "input_axons": axons,
+        "output_axons": outputs,
+        "synapse_words": words,
+    }
 
 
 def coverage(network: Network, projection: Projection, source: Population, target: Tiling) -> tuple[Ints, Ints, Ints]:

@@ -94,8 +94,8 @@ class Weights(Section):
 
     A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
     the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
-    ``sign``: ``row`` = all synapses of an axon have one sign, so that a source whose weights mix signs would take two
-    axons, which no pass does yet: such a chip is described only. Otherwise each weight has its own.
+    ``sign``: ``row`` = all synapses of an axon have one sign, so that a source whose weights mix signs takes two
+    axons; otherwise each weight has its own.
     """
 
     widths: Widths

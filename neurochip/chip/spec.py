@@ -225,11 +225,6 @@ class ChipSpec(Section):
     def refusal(self) -> str | None:
         """Why no model can be compiled for or simulated on this chip; ``None`` where it can."""
         if self.time.kind != "continuous":
-            if self.weights.sign == "row":
-                return (
-                    f"chip '{self.name}' gives all synapses of an axon one sign, and no pass of this version splits "
-                    "weights by sign; choose another chip"
-                )
             return None
         return (
             f"chip '{self.name}' computes in continuous time: its membranes are voltages that change between "

@@ -50,12 +50,13 @@ def test_formats_are_counted_by_the_literal_rule():
 
 
 def test_a_core_with_more_formats_than_it_can_choose_from_is_refused():
-    network = two_thresholds()
     chip = small_chip(neurons=100)
-    assert map_network(network, chip, origin(), ()).n_cores == 1
+    program = map_network(two_thresholds(), chip, origin(), ())
+    refuse_placed(program)
     tight = limited(chip, core__formats__neuron={"value": 1, "unit": "formats"})
-    with pytest.raises(CapacityError, match=r"core 0 holds [23] different neuron formats, a core of 'loihi' has 1"):
-        map_network(network, tight, origin(), ())
+    with pytest.raises(CapacityError, match=r"core 0 holds 2 different neuron formats, a core of 'loihi' has 1"):
+        refuse_placed(replace(program, chip=tight))
+    assert map_network(two_thresholds(), tight, origin(), ()).n_cores == program.n_cores + 1
 
 
 def test_shipped_formats_hold_what_compiling_makes():
@@ -75,7 +76,11 @@ def test_packets_beyond_the_reach_of_an_address_are_refused():
         refuse_placed(replace(program, cores=cores))
 
 
-def test_rows_of_one_sign_are_described_only():
-    data = json.loads(small_chip().to_json())
-    data["weights"]["sign"] = "row"
-    assert "gives all synapses of an axon one sign" in str(ChipSpec.model_validate(data).refusal)
+def test_neurons_that_may_read_few_axons_are_refused_more():
+    """Positions share axons, so a neuron behind a 3 x 3 kernel reads nine."""
+    network = image_network()
+    plenty = limited(small_chip(), core__fan_in_per_neuron={"value": 200, "unit": "axons"})
+    assert map_network(network, plenty, origin(), ()).n_cores
+    few = limited(small_chip(), core__fan_in_per_neuron={"value": 3, "unit": "axons"})
+    with pytest.raises(CapacityError, match=r"one neuron reads \d+ axons, one of 'loihi' can read 3"):
+        map_network(network, few, origin(), ())
