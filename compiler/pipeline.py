@@ -107,7 +107,7 @@ def compile_graph(
     report("network", lambda: print_network(lowered))
     choices = replace(choices, attention=chosen_attention(lowered, chip, choices, report))
     legal = legalise(lowered, chip, choices, report)
-    network = balance(legal, chip.max_delay)
+    network = balance(legal, chip.max_delay, exact=chip.limits.axon_types > 0)
     report("balance", lambda: print_network(network))
     origin = Origin(
         model=graph.name,

@@ -137,11 +137,32 @@ def splitters() -> Case:
     return net, chip, choices
 
 
+def strobes() -> Case:
+    """Neurons that read a positive and a negative burst, with a bias in their thresholds."""
+    burst = Neuron(kind="burst", threshold=1, reset="soft")
+    populations = {"in": SPIKES, "plus": (2, burst), "minus": (2, burst), "a": (2, lif(4)), "head": READOUT}
+    folded = Bias(
+        name="a.bias", sources=(), target="a", origin="a", weight=np.array([[1, -3]], np.int16), shifts=(0,),
+        place="threshold",
+    )  # fmt: skip
+    parts = [
+        Pool(name=f"a.{name}", sources=(Source(name),), target="a", origin="a", weight=sign)
+        for name, sign in (("plus", 1), ("minus", -1))
+    ]
+    net = network(
+        populations, dense("plus", [[4, -3], [3, 2]], "in"), dense("minus", [[-4, 3], [-3, -2]], "in"),
+        *parts, folded, head("a"),
+    )  # fmt: skip
+    made = tuple(replace(p, high=7) if p.neuron.kind == "burst" else p for p in net.populations)
+    return replace(net, populations=made, interval=7), crossbar_chip(), FOUR_BITS
+
+
 CROSSBAR_CASES: dict[str, Callable[[], Case]] = {
     "host-ends": host_ends,
     "separate-axons": separate_axons,
     "place-biases": place_biases,
     "number-base": number_base,
     "splitters": splitters,
+    "strobes": strobes,
 }
 """Golden cases of the passes that crossbars need."""

@@ -220,13 +220,15 @@ def synapses(projection, source, target, neuron):
         yield from ((int(rows[y] + columns[x] + channels[channel] + o), (0,)) for o in own)
     elif isinstance(projection, Conv | Pool):
         kernel = projection.weight.shape[:2] if isinstance(projection, Conv) else projection.kernel
-        groups = projection.groups if isinstance(projection, Conv) else source.channels
-        per_in, group = source.channels // groups, channel // (target.channels // groups)
+        conv = isinstance(projection, Conv)
+        groups = projection.groups if conv else source.channels
+        per_in, group = projection.weight.shape[2] if conv else 1, channel // (target.channels // groups)
+        first = projection.channels[0] if conv and projection.channels is not None else 0
         for dy, dx, c in np.ndindex(*kernel, per_in):
             sy = y * projection.stride[0] + dy - projection.padding[0]
             sx = x * projection.stride[1] + dx - projection.padding[1]
             if 0 <= sy < source.height and 0 <= sx < source.width:
-                yield at(sy, sx, group * per_in + c), (dy, dx, c) if isinstance(projection, Conv) else (0,)
+                yield at(sy, sx, first + group * per_in + c), (dy, dx, c) if conv else (0,)
     else:
         raise TypeError(projection.kind)
 

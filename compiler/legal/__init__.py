@@ -13,6 +13,7 @@ from compiler.legal.separate_axons import SeparateAxons
 from compiler.legal.signed_rows import SignedRows
 from compiler.legal.split_fan_in import SplitFanIn
 from compiler.legal.splitters import Splitters
+from compiler.legal.strobes import Strobes
 from compiler.legal.target import Choices, Legalisation
 
 LEGAL: tuple[Legalisation, ...] = (
@@ -23,6 +24,7 @@ LEGAL: tuple[Legalisation, ...] = (
     FitWeights(),
     SplitFanIn(),
     SignedRows(),
+    Strobes(),
     NumberBase(),
     Splitters(),
 )

@@ -44,7 +44,8 @@ class Splitters:
         if chip.limits.fan_out_per_neuron is None:
             return network
         for _ in range(ROUNDS):
-            groups = split_readers(balance(network, chip.max_delay), chip, choices.weight_bits)
+            timed = balance(network, chip.max_delay, exact=chip.limits.axon_types > 0)
+            groups = split_readers(timed, chip, choices.weight_bits)
             known = {name: parts for name, parts in groups.items() if name in network.by_name}
             if not known:
                 return network

@@ -14,17 +14,19 @@ from neurochip.network.network import Network, Neuron, Population
 from neurochip.network.projections import Pool, Projection, Source
 
 
-def balance(network: Network, max_delay: int) -> Network:
+def balance(network: Network, max_delay: int, *, exact: bool = False) -> Network:
     """Set depths and delays so that step t of every population meets step t of its sources.
 
     A spike may arrive up to ``interval - 1`` ticks before the tick in which its target needs it. Where even so the
     longest delay does not reach, relay populations repeat the spikes, shared by all readers of a source. Loops of
-    edges that read earlier steps may lengthen the interval. Raises ``UnsupportedError`` for a loop within one step.
+    edges that read earlier steps may lengthen the interval. With ``exact``, single spikes reach cores in their target's
+    own tick and in no earlier one, as neurons need that compare in every tick. Raises ``UnsupportedError`` for a loop
+    within one step.
     """
     interval, depth = schedule(network)
     populations = tuple(replace(p, depth=depth[p.name]) for p in network.populations)
     timed = replace(network, populations=populations, interval=interval)
-    delays = _Delays(timed, max_delay)
+    delays = _Delays(timed, max_delay, exact)
     projections = [delays.set(p) for p in network.projections]
     everyone = [*populations, *delays.relays.values()]
     order = sorted(range(len(everyone)), key=lambda i: (everyone[i].depth, i))
@@ -39,6 +41,7 @@ class _Delays:
 
     network: Network
     longest: int
+    exact: bool = False
     relays: dict[tuple[str, int], Population] = field(default_factory=dict)
     links: dict[tuple[str, int], Projection] = field(default_factory=dict)
 
@@ -52,12 +55,13 @@ class _Delays:
     def _tap(self, source: Source, target: Population) -> Source:
         population, span = self.network.by_name[source.population], self.network.span(source, target.name)
         latest = span - population.duration + 1
-        early = 0 if target.neuron.kind == "burst" else self.network.interval - population.duration
+        strict = target.neuron.kind == "burst" or (self.exact and target.home == "core" and population.duration == 1)
+        early = 0 if strict else self.network.interval - population.duration
         if latest - early <= self.longest:
             return replace(source, delay=min(latest, self.longest))
         self._refuse_payload(population, span)
-        step = self.longest + self.network.interval - 1
-        last = self.longest + (0 if target.neuron.kind == "burst" else self.network.interval - 1)
+        step = self.longest + (0 if self.exact else self.network.interval - 1)
+        last = self.longest + (0 if strict else self.network.interval - 1)
         hops = ceil((span - last) / step)
         offsets = [min(hop * step, span - 1) for hop in range(1, hops + 1)]
         before = population.name

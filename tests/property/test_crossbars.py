@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ from neurochip.sim.engine import run_program
 from tests.crossbar_chips import crossbar_chip
 from tests.crossbar_networks import FOUR_BITS, dense, lif, network
 from tests.crossbar_oracle import check_on_chip
-from tests.spiking_graphs import Model
+from tests.spiking_graphs import Model, data, tiny_spikformer
 
 SEEDS = st.integers(0, 10_000)
 CLASSES = 3
@@ -97,6 +99,14 @@ def test_narrow_cores_and_short_delays_take_splitters_and_relays(seed: int) -> N
     check = Check(program.network, x)
     run_program(program, x, observe=check.observe)
     assert check.difference is None
+
+
+@settings(max_examples=5, deadline=None)
+@given(SEEDS, st.sampled_from(["(qk)sv", "q(kv)s"]))
+def test_spiking_transformers_with_attention_and_bursts_run_on_the_literal_chip(seed: int, order: str) -> None:
+    """Eight channels of 3 x 3 windows need 288 axons: partial sums travel as bursts, neurons wait for the strobe."""
+    graph = replace(tiny_spikformer(seed, analog=seed % 2 == 0, width=8, order=order), timesteps=1)
+    assert check_exact(graph, crossbar_chip(256, 256), data(graph, seed, batch=2)["input"]) > 0
 
 
 def test_some_small_model_has_splitters_and_some_a_relay() -> None:
