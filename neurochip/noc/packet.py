@@ -15,6 +15,8 @@ from neurochip.noc.timing import Timing
 
 _LAST_CYCLE = 1 << 42
 _OCTAVES = 32
+LEAST_AHEAD = 256
+"""Cycles that chips must be apart to be worth running one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +72,8 @@ class PacketResult:
         flow_latency_mean, flow_latency_max: per flow, (n_flows,); float64 and int64 cycles; 0 for empty flows.
         link_packets: packets over each link, int64, (n_links,); times the link's service time it is its busy time.
         max_occupancy: most packets that held a slot of each link's buffer at once (in it or on the link), (n_links,).
+            Between chips the sender may count a slot as taken that was freed less than a link's latency ago, or not yet
+            count one that is about to be freed.
         delivered: packets delivered to each core, int64, (n_cores,).
         delivered_at: cycle of each packet's delivery, int64, in the order of flows and within a flow of injection;
             empty unless asked for.
@@ -142,20 +146,42 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     totals = np.zeros(1, TOTALS)
     totals["min"], totals["inject"], totals["eject"] = kernel.NEVER, timing.inject_latency, timing.eject_latency
     longest = max(int(channels[delay].max()) for delay in ("latency", "service", "interval", "credit"))
-    lists = max(1024, 1 << (longest + 1).bit_length())
+    regions, ahead = _regions(mesh, timing, channels)
+    lists = max(1024, 1 << (longest + ahead * (regions > 1) + 1).bit_length())
     state = State(
         channels=channels,
         slots=_aligned(int(channels["end"][-1]), SLOT),
         flows=_flows(mesh, injections),
         heap=np.zeros(len(injections.count), np.int32),
         ports=ports,
-        wheel=np.full(lists + 2 * len(channels), -1, np.int32),
+        wheel=np.full((regions, lists), -1, np.int32),
+        after=np.full(2 * len(channels), -1, np.int32),
+        marks=np.zeros((regions, lists // 64), np.int64),
+        ahead=ahead,
         totals=totals,
         bins=np.zeros(kernel.EXACT + _OCTAVES * kernel.EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),
     )
     kernel.fill_sources(state, injections.source)
     return state
+
+
+def _regions(mesh: Mesh, timing: Timing, channels: Records) -> tuple[int, int]:
+    """Say which region each channel belongs to; returns how many there are and how far they may run ahead.
+
+    Regions are chips if it takes long enough to hear of each other, else there is one, which never waits.
+    """
+    times, ends = timing.links(mesh), mesh.link_ends()
+    between = ends.crossing
+    ahead = int(min(times.latency[between].min(), times.credit[between].min())) if between.any() else 0
+    if ahead < LEAST_AHEAD:
+        return 1, 1 << 20
+    chip = np.arange(mesh.n_routers) // mesh.width // mesh.rows * mesh.chip_columns
+    chip += np.arange(mesh.n_routers) % mesh.width // mesh.columns
+    local = chip[mesh.router_of(np.arange(mesh.n_cores))]
+    channels["here"] = np.concatenate([chip[ends.source], local])
+    channels["there"] = np.concatenate([chip[ends.target], local])
+    return mesh.chip_columns * mesh.chip_rows, ahead
 
 
 def _aligned(size: int, dtype: np.dtype[np.void]) -> Records:

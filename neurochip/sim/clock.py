@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.chip.costs import Costs
 from neurochip.errors import SimulationError
-from neurochip.noc import analytic, packet
+from neurochip.noc import analytic
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
 from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import Books, book_packets
+from neurochip.sim.packets import Drained, Flows, PacketRuns
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.trace import CoreCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
-Flows = tuple[Counts, Counts, Counts]
 FIDELITIES = ("analytic", "packet")
 LISTS = ("dense", "conv", "sparse", "mac", "learning")
 """Kinds of synapse lists, in the order of ``Work.ops``."""
@@ -36,6 +38,15 @@ class Moves:
     crossings: int = 0
     local: int = 0
     overruns: int = 0
+
+
+class Pending(NamedTuple):
+    """A tick whose packets still travel: analytic bound, cycles, slowest core, ns, and where its duration belongs."""
+
+    run: Future[list[Drained]]
+    bound: Counts
+    busiest: NDArray[np.float64]
+    out: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,21 +109,22 @@ class Clock:
 
     Attributes:
         work: counts of the tick at hand, for the inputs of a batch; ``ops`` rows in the order of ``LISTS``.
-        flows: in packet mode, (source NoC core, target NoC core, packets (B, n)) of every population that sent.
+        runs: packet mode's simulations; flows: for it, of every population that sent; pending: ticks under way.
         packet_ticks: packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles.
     """
 
     board: Board
-    packet_mode: bool
     totals: CoreTotals
+    runs: PacketRuns | None = None
     moves: Moves = field(default_factory=Moves)
     ticks: int = 0
     work: Work = field(init=False)
     flows: list[Flows] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
     packet_ticks: list[tuple[int, float, int, int]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, board: Board, noc: str) -> Clock:
+    def of(cls, board: Board, noc: str, threads: int = 1) -> Clock:
         """A clock at 0. Raises ``SimulationError`` for an unknown ``noc``."""
         if noc not in FIDELITIES:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
@@ -127,7 +139,10 @@ class Clock:
             busy_ns=np.zeros(n_cores),
             links=np.zeros(board.mesh.n_links, np.int64),
         )
-        return cls(board=board, packet_mode=noc == "packet", totals=totals)
+        if noc == "analytic":
+            return cls(board=board, totals=totals)
+        spacing = max(1, round((board.costs.latency_ns["axon_out"] or 0.0) / board.timing.cycle_ns))
+        return cls(board=board, totals=totals, runs=PacketRuns(board.mesh, board.timing, spacing, threads))
 
     def start(self, inputs: int) -> None:
         """Make room for a batch of ``inputs`` inputs."""
@@ -151,12 +166,12 @@ class Clock:
         fanout = booking.fanout
         moved = book_packets(packets, fanout, self.work.books)
         self.count_moves(moved, counts)
-        if self.packet_mode:
+        if self.runs is not None:
             program, noc_core = self.board.program, self.board.noc_core
             source = program.tiles["core"][booking.routes[:, 0]]
             target = program.ports["core"][booking.routes[:, 1]]
             each = np.repeat(packets, fanout.moves[:, 0], axis=1)
-            self.flows.append((noc_core[source], noc_core[target], each))
+            self.flows.append(Flows(noc_core[source], noc_core[target], each))
 
     def count_moves(self, moved: Counts, counts: PopulationCounts) -> None:
         """Add what ``book_packets`` returned to the totals of one population and of all."""
@@ -169,29 +184,38 @@ class Clock:
             sums.local += local
         counts.to_processors += to_processors
 
-    def finish(self) -> NDArray[np.float64]:
-        """Add the tick to the totals and return its duration for each input, ns, (B,)."""
+    def finish(self, out: NDArray[np.float64]) -> None:
+        """Add the tick to the totals; ``out`` (B,): its duration of each input, ns; in packet mode after ``settle``."""
         books, board = self.work.books, self.board
         inputs = len(books.sent)
         busiest, ends = np.zeros(inputs), np.zeros((inputs, 2), np.int64)
         close_cores(self.work, board.core_times, self.totals, busiest, ends)
         loads = np.zeros((inputs, len(board.kind_times.service)), np.int64)
         close_links(books.spans, (board.mesh.height, board.mesh.width), board.link_kinds, self.totals.links, loads)
-        longest = books.longest.copy()
+        bound = self.bound(loads, ends, books.longest)
         books.longest[:] = 0
-        durations = self.durations(busiest, loads, ends, longest)
-        self.flows.clear()
-        return durations
+        if self.flows and self.runs is not None:
+            self.pending.append(Pending(self.runs.start(self.flows), bound, busiest, out))
+            self.flows.clear()
+        else:
+            out[:] = self.durations(busiest, bound)
 
-    def durations(
-        self, busiest: NDArray[np.float64], loads: Counts, ends: Counts, longest: Counts
-    ) -> NDArray[np.float64]:
-        """Duration of ticks, ns, (n,), from what ``close_cores`` and ``close_links`` found of each of them."""
-        board = self.board
-        network_ns = self._network_ns(self._bound(loads, ends, longest))
-        needed = np.maximum(busiest, network_ns) + board.barrier_ns
-        tick = board.program.chip.time.tick
-        fixed = tick.base if board.program.chip.time.kind == "fixed" and tick is not None else None
+    def settle(self) -> None:
+        """Wait for the packets of all ticks, and fill in how long these took."""
+        for run, bound, busiest, out in self.pending:
+            found = run.result()
+            ticks = [(d.packets, d.latency, int(b), d.drain) for d, b in zip(found, bound, strict=True) if d.packets]
+            self.packet_ticks += ticks
+            out[:] = self.durations(busiest, np.array([d.drain for d in found], np.int64))
+        self.pending.clear()
+        if self.runs is not None:
+            self.runs.close()
+
+    def durations(self, busiest: NDArray[np.float64], network: Counts) -> NDArray[np.float64]:
+        """Duration of ticks, ns, (n,), from that of the slowest core, ns, and of the network, cycles."""
+        needed = np.maximum(busiest, network * self.board.timing.cycle_ns) + self.board.barrier_ns
+        time = self.board.program.chip.time
+        fixed = time.tick.base if time.kind == "fixed" and time.tick is not None else None
         if fixed is None:
             return np.asarray(needed)
         self.moves.overruns += int((needed > fixed).sum())
@@ -215,14 +239,7 @@ class Clock:
             busy_ns=self.totals.busy_ns,
         )
 
-    def _network_ns(self, bound: Counts) -> NDArray[np.float64]:
-        """When the network has drained, for each input."""
-        if self.packet_mode and self.flows:
-            source, target = (np.concatenate([flow[i] for flow in self.flows]) for i in (0, 1))
-            return self._packet_ns(source, target, np.concatenate([flow[2] for flow in self.flows], axis=1), bound)
-        return np.asarray(bound * self.board.timing.cycle_ns, np.float64)
-
-    def _bound(self, loads: Counts, ends: Counts, longest: Counts) -> Counts:
+    def bound(self, loads: Counts, ends: Counts, longest: Counts) -> Counts:
         """Analytic drain time in cycles, (n,): the busiest link, the longest path, the busiest port."""
         timing = self.board.timing
         both_ends = timing.inject_latency + timing.eject_latency
@@ -232,21 +249,6 @@ class Clock:
         ejection = both_ends + (ends[:, 1] - 1) * timing.eject_service
         bound = np.max([per_kind.max(axis=1, initial=0), path, injection, ejection], axis=0)
         return np.where(ends[:, 0] > 0, bound, 0)
-
-    def _packet_ns(self, source: Counts, target: Counts, packets: Counts, bound: Counts) -> NDArray[np.float64]:
-        """Drain time of the packet simulation, ns, (B,)."""
-        spacing = max(1, round((self.board.costs.latency_ns["axon_out"] or 0.0) / self.board.timing.cycle_ns))
-        drained = np.zeros(len(packets))
-        for item, row in enumerate(packets):
-            some = np.flatnonzero(row)
-            if not len(some):
-                continue
-            first = first_cycles(source[some], row[some], spacing)
-            sent = packet.Injections.of(source[some], target[some], row[some], first, spacing)
-            result = packet.simulate_tick(self.board.mesh, self.board.timing, sent)
-            self.packet_ticks.append((result.packets, result.latency.mean, int(bound[item]), result.drain))
-            drained[item] = result.drain * self.board.timing.cycle_ns
-        return drained
 
     def statistics(self) -> dict[str, float]:
         """Packet-mode figures over all ticks; empty in analytic mode."""
@@ -298,14 +300,3 @@ def program_mesh(program: Program) -> Mesh:
         chip_rows=int(cores["y"].max(initial=0)) // chip.mesh_rows + 1,
         cores_per_router=max(chip.cores_per_router, int(cores["slot"].max(initial=0)) + 1),
     )
-
-
-def first_cycles(source: Counts, packets: Counts, spacing: int) -> Counts:
-    """When each flow starts: a core sends its flows one after the other, ``spacing`` cycles a packet."""
-    order = np.argsort(source, kind="stable")
-    before = np.cumsum(packets[order]) - packets[order]
-    starts_core = np.concatenate([[True], source[order][1:] != source[order][:-1]])
-    base = np.maximum.accumulate(np.where(starts_core, before, 0))
-    first = np.empty_like(packets)
-    first[order] = (before - base) * spacing
-    return first

@@ -68,7 +68,7 @@ def run_program(
     network = program.network
     levels = quantise_input(network.input, x, network.timesteps)
     schedule, board, vectors = prepared(program)
-    clock = Clock.of(board, noc)
+    clock = Clock.of(board, noc, threads)
     totals = Totals(
         populations={
             p.name: PopulationCounts(spikes=np.zeros(network.timesteps, np.int64)) for p in network.populations
@@ -79,7 +79,7 @@ def run_program(
     ready = time.perf_counter()
     size = batch_size(network, inputs)
     readouts = []
-    if vectors is not None and observe is None and not clock.packet_mode:
+    if vectors is not None and observe is None and clock.runs is None:
         readouts.append(run_vectors(vectors, clock, totals, schedule, levels))
     with Workers(threads) as workers:
         for first in range(0, inputs if not readouts else 0, size):
@@ -164,7 +164,8 @@ class Batch:
             for plan, emission in zip(now, self.workers.map(self._advance, now), strict=True):
                 if self.observe is not None and emission is not None:
                     history[plan.population.name].append(emission)
-            tick_ns[:, self.tick] = self.clock.finish()
+            self.clock.finish(tick_ns[:, self.tick])
+        self.clock.settle()
         self.totals.tick_ns.append(tick_ns)
         last = network.by_name[network.readout.population]
         membrane = self.buffers[network.populations.index(last)].membrane.astype(np.int64)
@@ -385,4 +386,3 @@ class Batch:
             self.buffers[plan.number].constant = encoded(plan, plan.encoder, self.frames[step])
         elif plan.encoder is None and plan.biases and step == 0:
             self.buffers[plan.number].constant = fitted(plan, always_on(plan)[None])
-

@@ -77,7 +77,7 @@ def run_vectors(vectors: Vectors, clock: Clock, totals: Totals, schedule: Schedu
         found = _nothing(vectors, clock, network.timesteps, network.ticks)
         kernel.run_input(vectors, np.ascontiguousarray(frames[:, item, 0, 0]), chip, found)
         readouts.append(found.membrane[begin : begin + size].astype(np.int64))
-        totals.tick_ns.append(clock.durations(found.busiest, found.loads, found.ends, found.longest)[None])
+        totals.tick_ns.append(clock.durations(found.busiest, clock.bound(found.loads, found.ends, found.longest))[None])
         totals.clips += int(found.clips[0])
         for i, p in enumerate(network.populations):
             counts = totals.populations[p.name]

@@ -8,6 +8,11 @@ Each channel has at most two events ahead: the head of its buffer may bid (event
 bidders, may try again (event 2 c + 1). Events wait in a wheel of lists, one list a cycle; injections of later laps
 stay on theirs.
 
+Regions are chips, if crossing from one to the next takes long. What happens in a region reaches another no sooner than
+the delay of the links between them, in either direction, so each runs alone for as many cycles, while its part of the
+network stays in the cache. What a region sees of a link that leaves it may be from any time of that interval; all that
+follows from it is the same (``bid`` says where care is needed).
+
 A cycle has three phases: all its events are taken in, every link that has a bidder picks one, the winners move. A move
 changes nothing that another link's choice in the same cycle reads, since every delay that follows is at least one
 cycle. So the order within a cycle cannot change a result.
@@ -15,7 +20,7 @@ cycle. So the order within a cycle cannot change a result.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -104,37 +109,50 @@ def fill_sources(state: State, source: Int64Array) -> None:
             sift_down(heap, flows, channels[c].queue, channels[c].queued, i)
 
 
-@njit(cache=True, nogil=True)
-def enlist(wheel: Int32Array, lists: int, event: int, time: int) -> None:
+class Wheel(NamedTuple):
+    """Events to come, see ``State``; ``since``: a cycle up to which every region has got."""
+
+    first: Int32Array
+    after: Int32Array
+    marks: Int64Array
+    since: Int64Array
+
+
+@njit(cache=True, nogil=True, inline="always")
+def enlist(wheel: Wheel, region: int, event: int, time: int) -> None:
     """Put ``event`` on the list of cycle ``time``."""
-    place = time & (lists - 1)
-    wheel[lists + event] = wheel[place]
-    wheel[place] = event
+    place = time & (wheel.first.shape[1] - 1)
+    wheel.after[event] = wheel.first[region, place]
+    wheel.first[region, place] = event
+    wheel.marks[region, place >> 6] |= np.int64(1) << (place & 63)
 
 
-@njit(cache=True, nogil=True)
-def retry(channels: Records, wheel: Int32Array, c: int, time: int) -> None:
+@njit(cache=True, nogil=True, inline="always")
+def retry(channels: Records, wheel: Wheel, c: int, time: int) -> None:
     """Let link ``c`` arbitrate again at a later ``time``."""
-    channels[c].state = WAITING
-    channels[c].retry_time = time
-    enlist(wheel, len(wheel) - 2 * len(channels), 2 * c + 1, time)
+    channel = channels[c]
+    channel.state = WAITING
+    channel.retry_time = time
+    enlist(wheel, channel.here, 2 * c + 1, time)
 
 
-@njit(cache=True, nogil=True)
-def bid(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+@njit(cache=True, nogil=True, inline="always")
+def bid(channels: Records, slots: Records, wheel: Wheel, c: int, now: int) -> None:
     """Let the packet that became head of buffer ``c`` bid as soon as it may for the next channel of its route.
 
-    If that link cannot arbitrate before, the bid may as well lie there already.
+    If that link cannot arbitrate before, the bid may as well lie there already. A full buffer in another region, or one
+    looked at from there, may have freed a slot in cycles that are not known here yet, but none before ``wheel.since``.
     """
     channel = channels[c]
     slot = slots[channel.head]
     channel.wanted = c + channel.onward if slot.straight > 0 else slot.turn
     time = max(channel.next_bid, slot.time)
     link = channels[channel.wanted]
-    if (link.state == WAITING and time <= link.retry_time) or (link.state == FULL and time <= now + link.credit):
+    certain = now if link.there == channel.there and channel.here == channel.there else wheel.since[0]
+    if (link.state == WAITING and time <= link.retry_time) or (link.state == FULL and time <= certain + link.credit):
         link.bids |= np.int64(1) << channel.port
     else:
-        enlist(wheel, len(wheel) - 2 * len(channels), 2 * c, time)
+        enlist(wheel, channel.there, 2 * c, time)
 
 
 @njit(cache=True, nogil=True)
@@ -155,7 +173,7 @@ def inject(slots: Records, flows: Records, heap: Int32Array, channel: Any, laten
     sift_down(heap, flows, channel.queue, channel.queued, 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def free_time(channels: Records, slots: Records, c: int) -> int:
     """When link ``c`` may pass its next packet; NEVER while all slots of its buffer are taken."""
     channel = channels[c]
@@ -165,7 +183,7 @@ def free_time(channels: Records, slots: Records, c: int) -> int:
     return max(channel.free_at, slot.time if channel.onward else 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def grant(channels: Records, slots: Records, ports: Int32Array, c: int, now: int) -> int:
     """Give link ``c`` to the bidder next in turn and return its channel, or -1 if the link is not free."""
     if free_time(channels, slots, c) > now:
@@ -180,8 +198,8 @@ def grant(channels: Records, slots: Records, ports: Int32Array, c: int, now: int
     return ports[channel.origin, port]
 
 
-@njit(cache=True, nogil=True)
-def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c: int, where: tuple[int, int]) -> None:
+@njit(cache=True, nogil=True, inline="always")
+def send(channels: Records, slots: Records, flows: Records, wheel: Wheel, c: int, where: tuple[int, int]) -> None:
     """Move the packet in slot ``where[0]`` over link ``c`` into its buffer's next slot, at cycle ``where[1]``."""
     channel = channels[c]
     slot, old = slots[channel.tail], slots[where[0]]
@@ -208,8 +226,8 @@ def send(channels: Records, slots: Records, flows: Records, wheel: Int32Array, c
         bid(channels, slots, wheel, c, where[1])
 
 
-@njit(cache=True, nogil=True)
-def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: int) -> None:
+@njit(cache=True, nogil=True, inline="always")
+def release(channels: Records, slots: Records, wheel: Wheel, c: int, now: int) -> None:
     """Free the head slot of buffer ``c``, return its credit, and let the next packet bid."""
     channel = channels[c]
     slots[channel.head].time = now + channel.credit
@@ -222,8 +240,8 @@ def release(channels: Records, slots: Records, wheel: Int32Array, c: int, now: i
         bid(channels, slots, wheel, c, now)
 
 
-@njit(cache=True, nogil=True)
-def wait(channels: Records, slots: Records, wheel: Int32Array, c: int) -> None:
+@njit(cache=True, nogil=True, inline="always")
+def wait(channels: Records, slots: Records, wheel: Wheel, c: int) -> None:
     """After arbitration for link ``c``: arrange when its remaining bidders are served."""
     channel = channels[c]
     time = free_time(channels, slots, c)
@@ -235,7 +253,7 @@ def wait(channels: Records, slots: Records, wheel: Int32Array, c: int) -> None:
         retry(channels, wheel, c, time)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def deliver(
     slots: Records, flows: Records, totals: Records, bins: Int64Array, delivered_at: Int64Array, where: tuple[int, int]
 ) -> None:
@@ -261,21 +279,23 @@ def deliver(
         delivered_at[flow.first_packet + slot.k] = time
 
 
-@njit(cache=True, nogil=True)
-def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32Array, now: int) -> int:
-    """First phase of cycle ``now``: collect bids; returns how many links have to arbitrate, listed in ``bidden``."""
-    lists = len(wheel) - 2 * len(channels)
-    following = wheel[now & (lists - 1)]
-    wheel[now & (lists - 1)] = -1
+@njit(cache=True, nogil=True, inline="always")
+def take_in(channels: Records, slots: Records, wheel: Wheel, bidden: Int32Array, where: tuple[int, int]) -> int:
+    """First phase of a cycle, ``where`` = (region, now): collect bids; returns how many links arbitrate, ``bidden``."""
+    region, now = where
+    place = now & (wheel.first.shape[1] - 1)
+    following = wheel.first[region, place]
+    wheel.first[region, place] = -1
+    wheel.marks[region, place >> 6] &= ~(np.int64(1) << (place & 63))
     n_bidden = 0
     while following >= 0:
         event = following
-        following = wheel[lists + event]
+        following = wheel.after[event]
         c = event >> 1
         if event & 1 == 0:
             channel = channels[c]
             if channel.onward == 0 and max(channel.next_bid, slots[channel.head].time) > now:
-                enlist(wheel, lists, event, now)
+                enlist(wheel, region, event, now)
                 continue
             c = channel.wanted
             channels[c].bids |= np.int64(1) << channel.port
@@ -288,35 +308,65 @@ def take_in(channels: Records, slots: Records, wheel: Int32Array, bidden: Int32A
     return n_bidden
 
 
-@njit(cache=True, nogil=True)
-def next_cycle(wheel: Int32Array, lists: int, now: int) -> int:
-    """The next cycle whose list is not empty; NEVER if there are no events."""
-    for time in range(now + 1, now + 1 + lists):
-        if wheel[time & (lists - 1)] >= 0:
-            return time
+@njit(cache=True, nogil=True, inline="always")
+def next_cycle(marks: Int64Array, now: int) -> int:
+    """The next cycle whose list is not empty, ``marks`` (lists / 64,) being those of a region; NEVER if none is."""
+    lists = 64 * len(marks)
+    place = (now + 1) & (lists - 1)
+    word = place >> 6
+    bits = marks[word] & (np.int64(-1) << (place & 63))
+    for _ in range(len(marks) + 1):
+        if bits:
+            return now + 1 + (((word << 6) + lowest_bit(bits) - place) & (lists - 1))
+        word = (word + 1) & (len(marks) - 1)
+        bits = marks[word]
     return NEVER
 
 
 @njit(cache=True, nogil=True)
 def run(state: State, last_cycle: int) -> int:
     """Move packets until all are delivered; see the module's docstring for how. Returns DRAINED, STUCK or TOO_LONG."""
-    channels, slots, flows, heap, ports, wheel, totals, bins, delivered_at = state
+    channels, slots, flows, heap, ports, first, after, marks, ahead, totals, _, _ = state
+    wheel = Wheel(first, after, marks, np.full(1, -1, np.int64))
     n_links = len(channels) - len(ports) * (ports.shape[1] - 4)
-    latency = totals[0].inject
-    bidden, winners, heads = np.empty((3, len(channels)), np.int32)
+    regions = len(first)
+    bidden = np.empty((3, len(channels)), np.int32)
+    due = np.empty(regions, np.int64)
     to_deliver = 0
     for flow in range(len(flows)):
         to_deliver += flows[flow].count
     for c in range(n_links, len(channels)):
         if channels[c].queued:
-            inject(slots, flows, heap, channels[c], latency)
+            inject(slots, flows, heap, channels[c], totals[0].inject)
             bid(channels, slots, wheel, c, -1)
     now = -1
     while totals[0].delivered < to_deliver:
-        now = next_cycle(wheel, len(wheel) - 2 * len(channels), now)
-        if now > last_cycle:
-            return STUCK if now == NEVER else TOO_LONG
-        n_bidden = take_in(channels, slots, wheel, bidden, now)
+        soonest: int = NEVER
+        for region in range(regions):
+            due[region] = next_cycle(marks[region], now)
+            if due[region] < soonest:
+                soonest = due[region]
+        if soonest > last_cycle:
+            return STUCK if soonest == NEVER else TOO_LONG
+        wheel.since[0] = soonest
+        end = min(soonest + ahead, last_cycle + 1)
+        for region in range(regions):
+            if due[region] < end:
+                run_region(state, wheel, bidden, (region, due[region], end))
+        now = end - 1
+    return DRAINED
+
+
+@njit(cache=True, nogil=True)
+def run_region(state: State, wheel: Wheel, scratch: Int32Array, where: tuple[int, int, int]) -> None:
+    """Run a region alone, ``where`` = (region, first cycle with an event, cycle to stop before)."""
+    channels, slots, flows, heap, ports, _, _, marks, _, totals, bins, delivered_at = state
+    n_links = len(channels) - len(ports) * (ports.shape[1] - 4)
+    latency = totals[0].inject
+    bidden, winners, heads = scratch
+    region, now, end = where
+    while now < end:
+        n_bidden = take_in(channels, slots, wheel, bidden, (region, now))
         for k in range(n_bidden):
             winners[k] = grant(channels, slots, ports, bidden[k], now)
             if winners[k] >= 0:
@@ -340,4 +390,4 @@ def run(state: State, last_cycle: int) -> int:
                         inject(slots, flows, heap, channels[winner], latency)
                         bid(channels, slots, wheel, winner, now)
             wait(channels, slots, wheel, c)
-    return DRAINED
+        now = next_cycle(marks[region], now)

@@ -42,7 +42,9 @@ CHANNEL = np.dtype(
         # a core's source queue: where its heap of flows starts, and flows in it
         ("queue", "i4"),
         ("queued", "i4"),
-        ("unused", "i4", (5,)),  # fills the second cache line
+        ("here", "i4"),  # the region its link arbitrates in
+        ("there", "i4"),  # the region of its buffer
+        ("unused", "i4", (3,)),  # fills the second cache line
     ],
     align=True,
 )
@@ -92,8 +94,11 @@ class State(NamedTuple):
         heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
         ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
             Ports 0 to 3 take the links that go east, west, south and north.
-        wheel: int32; the first event of each list, or -1, then for each of the 2 (n_links + n_cores) events the one
-            after it in its list. There are a power of two of lists, more than any delay has cycles.
+        wheel: int32, (regions, lists); the first event of each list, or -1. There are a power of two of lists, more
+            than any delay and the lookahead have cycles together.
+        after: int32; for each of the 2 (n_links + n_cores) events the one after it in its list.
+        marks: int64, (regions, lists / 64); a bit for each list that is not empty.
+        ahead: one cycle count: how far a region may run ahead of the others.
         totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
@@ -105,6 +110,9 @@ class State(NamedTuple):
     heap: Int32Array
     ports: Int32Array
     wheel: Int32Array
+    after: Int32Array
+    marks: Int64Array
+    ahead: int
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
