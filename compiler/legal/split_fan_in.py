@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from math import ceil
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from compiler.legal.fan_in import Needs, as_conv, common_unit, cut, largest_sums, needs, together
+from compiler.legal.fan_in import Needs, as_conv, needs, together
+from compiler.legal.partial_sums import Part, collected, conv_parts, einsum_parts, possible
 from compiler.legal.target import Choices
-from neurochip.chip.spec import ChipSpec, WeightFormat
+from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
-from neurochip.network.network import Coding, Network, Neuron, Population
-from neurochip.network.projections import Conv, Pool, Projection, Source
+from neurochip.network.network import Network, Population
+from neurochip.network.projections import Einsum, Projection
+
+Kind = TypeVar("Kind", bound=Projection)
+HALF = "P"
+"""Name of the axis that counts the blocks of an axis cut in two; graphs use small letters."""
 
 MORE_CORES = 1.25
 """Cores, as a multiple of the fewest, that shorter bursts are worth: their length is every step's."""
@@ -23,9 +29,9 @@ class SplitFanIn:
 
     The part of a sum that its neuron sends is never negative, so each part has two populations, ``NAME.plus0`` and
     ``NAME.minus0`` with all weights negated, of whose neurons at most one of two sends; what they send arrives with
-    weights +1 and -1. With graded spikes it is a payload. Else it is a burst of unit spikes, one a tick, and the
-    interval grows to the largest bound of a part, proven from the signs of its weights. A part that cannot be
-    positive has no neurons in ``plus``, nor one that cannot be negative in ``minus``.
+    weights +1 and -1. With graded spikes it is a payload, in two digits if it is too wide for one. Else it is a burst
+    of unit spikes, one a tick, and the interval grows to the largest bound of a part, proven from the signs of its
+    weights. A part that cannot be positive has no neurons in ``plus``, nor one that cannot be negative in ``minus``.
 
     Requires: soft resets for bursts (each spike takes one unit off the sum), and neurons that forget a negative sum,
     which is a membrane with a floor at 0 that nothing but its own tick charges.
@@ -44,13 +50,13 @@ class SplitFanIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """One way to split: ``convs`` in parts; ``sums``: the populations of the parts; ``projections`` into and from them.
+    """One way to split: ``parts`` in the place of the projections ``replaced``; ``projections`` into and from them.
 
     ``cores``: an estimate of all it takes; ``bound``: ticks of the longest burst, 1 for payloads.
     """
 
-    convs: list[Conv]
-    sums: tuple[Population, ...]
+    replaced: frozenset[str]
+    parts: tuple[Part, ...]
     projections: tuple[Projection, ...]
     cores: float
     bound: int
@@ -70,111 +76,86 @@ def fitted(network: Network, population: Population, chip: ChipSpec, choices: Ch
     least = min(s.cores for s in within)
     cheap = [s for s in within if s.cores <= least * MORE_CORES]
     best = min(cheap, key=lambda s: (s.bound, s.cores))
-    return with_parts(network, population, best.convs, best.sums, best.projections)
+    return with_parts(network, population, best.replaced, best.parts, best.projections)
 
 
 def candidates(
     network: Network, population: Population, demand: dict[str, Needs], chip: ChipSpec, choices: Choices
 ) -> Iterator[Split]:
-    """For the largest one, two, ... projections: the fewest parts that fit, and on chips with bursts also more."""
-    by_name = network.by_name
-    convs = [
-        conv
-        for p in network.incoming[population.name]
-        if p.sources and (conv := as_conv(p, by_name[p.sources[0].population], population)) is not None
-    ]
-    convs.sort(key=lambda c: -demand[c.name].times(chip))
-    for count in range(1, len(convs) + 1):
-        chosen = convs[:count]
-        rest = together([n for name, n in demand.items() if name not in {c.name for c in chosen}])
-        if not rest.fit(chip):
-            continue
+    """For the largest one, two, ... projections: few parts and, on chips with bursts, more of them."""
+    weights, by_name = chip.weight_format(choices.weight_bits), network.by_name
+    incoming = sorted(network.incoming[population.name], key=lambda p: -demand[p.name].times(chip))
+    convs = [as_conv(p, by_name[p.sources[0].population], population) for p in incoming if p.sources]
+    for chosen in prefixes([c for c in convs if c is not None]):
         least = ceil(together([demand[c.name] for c in chosen]).times(chip))
-        for parts in range(least, min(4 * least + 4, *(c.weight.shape[2] for c in chosen)) + 1):
-            split = split_into(network, population, chosen, parts, rest, chip, choices)
+        for count in range(least, min(4 * least + 4, *(c.weight.shape[2] for c in chosen)) + 1):
+            parts = tuple(conv_parts(network, population, chosen, count, chip, weights))
+            split = split_into(network, population, chosen, parts, chip, choices)
             if split is not None:
                 yield split
                 if split.bound <= 1:
                     break
+    for sums in prefixes([p for p in incoming if isinstance(p, Einsum)]):
+        for axes, kept in summed_axes(sums):
+            parts = tuple(einsum_parts(network, population, axes, kept, chip, weights))
+            split = split_into(network, population, sums, parts, chip, choices)
+            if split is not None:
+                yield split
+
+
+def prefixes(items: list[Kind]) -> Iterator[list[Kind]]:
+    """The first one, two, ... of ``items``."""
+    return (items[:count] for count in range(1, len(items) + 1))
+
+
+def summed_axes(sums: list[Einsum]) -> Iterator[tuple[list[Einsum], str]]:
+    """Ways to keep axes that all of ``sums`` sum over, whole ones or one cut in two: sums, kept letters."""
+    letters = set.intersection(*(set(p.axes[0]) - set(p.axes[1]) - {","} for p in sums))
+    sizes = sums[0].size_of
+    ordered = sorted(letter for letter in letters if all(p.size_of[letter] == sizes[letter] for p in sums))
+    for count in range(1, len(ordered) + 1):
+        yield from ((sums, "".join(kept)) for kept in combinations(ordered, count))
+    for letter in ordered:
+        for length in (n for n in range(2, sizes[letter]) if sizes[letter] % n == 0):
+            yield [cut_axis(p, letter, length) for p in sums], HALF
+
+
+def cut_axis(einsum: Einsum, letter: str, length: int) -> Einsum:
+    """``einsum`` with the axis ``letter`` as one of ``length`` blocks and, still ``letter``, the places in a block."""
+    sizes = {**einsum.size_of, HALF: length, letter: einsum.size_of[letter] // length}
+    source = einsum.axes[0].replace(letter, HALF + letter)
+    return replace(einsum, axes=(source, einsum.axes[1]), sizes=tuple(sizes.items()))
 
 
 def split_into(
     network: Network,
     population: Population,
-    convs: list[Conv],
-    parts: int,
-    rest: Needs,
+    replaced: Sequence[Projection],
+    parts: tuple[Part, ...],
     chip: ChipSpec,
     choices: Choices,
 ) -> Split | None:
-    """``convs`` in ``parts`` parts each; None if that does not fit."""
-    unit = common_unit(convs)
-    value = one_synapse(unit, chip.weight_format(choices.weight_bits))
-    if value is None or unit % (1 << network.arithmetic.threshold_shift):
+    """``parts`` in the place of ``replaced``; None if the chip cannot hold them, or if that does not fit."""
+    weights, names = chip.weight_format(choices.weight_bits), frozenset(p.name for p in replaced)
+    if not possible(parts, network, chip, weights):
         return None
-    made = list(partial_sums(network, population, convs, parts, unit, chip))
-    sums = tuple(population for population, _ in made)
-    top = (1 << (network.arithmetic.current_bits - 1)) - 1
-    payload = chip.spikes.payload.value
-    if any(s.high * unit > top or (payload and s.high >= 1 << payload) for s in sums):
+    collect = tuple(collected(population, parts, chip, weights))
+    projections = (*(p for part in parts for p in part.into), *collect)
+    trial = with_parts(network, population, names, parts, projections)
+    each = [together(list(needs(trial, p.population, chip, choices.weight_bits).values())) for p in parts]
+    left = needs(trial, population, chip, choices.weight_bits)
+    if not all(n.fit(chip) for n in (*each, together(list(left.values())))):
         return None
-    projections = (*(p for _, into in made for p in into), *collected(population, sums, value, chip))
-    trial = with_parts(network, population, convs, sums, projections)
-    each = [together(list(needs(trial, s, chip, choices.weight_bits).values())) for s in sums]
-    left = together(list(needs(trial, population, chip, choices.weight_bits).values()))
-    if not all(n.fit(chip) for n in (*each, left)):
-        return None
-    own = Needs(left.axons - rest.axons, left.words - rest.words)
+    own = together([left[p.name] for p in collect])
+    rest = together([n for name, n in left.items() if name not in {p.name for p in collect}])
     return Split(
-        convs=convs,
-        sums=sums,
+        replaced=names,
+        parts=parts,
         projections=projections,
-        cores=sum(cores_of(s, n, chip) for s, n in zip(sums, each, strict=True))
+        cores=sum(cores_of(p.population, n, chip) for p, n in zip(parts, each, strict=True))
         + population.size / room(own, rest, chip),
-        bound=max(s.duration for s in sums),
+        bound=max(p.population.duration for p in parts),
     )
-
-
-def partial_sums(
-    network: Network, population: Population, convs: list[Conv], parts: int, unit: int, chip: ChipSpec
-) -> Iterator[tuple[Population, list[Conv]]]:
-    """The populations of all parts that can send anything, each with what it reads."""
-    neuron, coding = sum_neuron(unit, chip)
-    for part in range(parts):
-        first = True
-        for suffix, sign in (("plus", 1), ("minus", -1)):
-            name = f"{population.name}.{suffix}{part}"
-            pieces = [
-                replace(
-                    cut(c, part, parts, sign=sign),
-                    name=f"{c.name}.{suffix}{part}",
-                    target=name,
-                    counted=c.counted and first,  # each accumulate of the model once
-                )
-                for c in convs
-            ]
-            high = int(largest_sums(network, pieces).max()) // unit
-            if high:
-                yield replace(population, name=name, neuron=neuron, high=high, coding=coding), pieces
-                first = False
-
-
-def collected(
-    population: Population, sums: tuple[Population, ...], value: tuple[int, int], chip: ChipSpec
-) -> Iterator[Pool]:
-    """What the neurons receive from their partial sums, on one axon for all of a sign where axons count spikes."""
-    for suffix, sign in (("plus", 1), ("minus", -1)):
-        mine = [Source(s.name) for s in sums if s.name.startswith(f"{population.name}.{suffix}")]
-        shared = [tuple(mine)] if chip.spikes.counts and mine else [(source,) for source in mine]
-        for number, sources in enumerate(shared):
-            yield Pool(
-                name=f"{population.name}.{suffix}.synapses{number}",
-                sources=sources,
-                target=population.name,
-                origin=population.origin,
-                shift=value[1],
-                weight=sign * value[0],
-            )
 
 
 def cores_of(population: Population, one: Needs, chip: ChipSpec) -> float:
@@ -190,33 +171,15 @@ def room(each: Needs, shared: Needs, chip: ChipSpec) -> int:
     return max(1, min(axons, words, chip.limits.neurons))
 
 
-def sum_neuron(unit: int, chip: ChipSpec) -> tuple[Neuron, Coding]:
-    """A neuron that sends its sum in units of ``unit``, and how its value travels."""
-    if chip.spikes.payload.value:
-        return Neuron(kind="graded", threshold=unit), "graded"
-    rules = chip.arithmetic
-    late = 1 << rules.threshold_shift if rules.fires == "gt" else 0
-    return Neuron(kind="burst", threshold=unit - late, threshold_offset=late, reset="soft"), "spikes"
-
-
-def one_synapse(unit: int, weights: WeightFormat) -> tuple[int, int] | None:
-    """(weight, shift) with ``weight << shift == unit``, the smallest weight the chip has; None if it has none."""
-    for shift in range(weights.shift_high, weights.shift_low - 1, -1):
-        if unit and unit % (1 << shift) == 0 and unit >> shift <= weights.high:
-            return unit >> shift, shift
-    return None
-
-
 def with_parts(
     network: Network,
     population: Population,
-    convs: list[Conv],
-    sums: tuple[Population, ...],
+    replaced: frozenset[str],
+    parts: Sequence[Part],
     projections: tuple[Projection, ...],
 ) -> Network:
-    """``network`` with ``sums`` listed before ``population``, and ``projections`` in the place of ``convs``."""
-    place = network.populations.index(population)
-    replaced = {c.name for c in convs}
+    """``network`` with the parts listed before ``population``, and ``projections`` in the place of ``replaced``."""
+    place, sums = network.populations.index(population), [part.population for part in parts]
     kept = tuple(p for p in network.projections if p.name not in replaced)
     return replace(
         network,

@@ -19,6 +19,7 @@ from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Network
+from neurochip.network.projections import Einsum, Pool, Source
 from neurochip.network.validate import validate_network
 from tests.legal_networks import layers
 from tests.property.test_time import simulated
@@ -98,6 +99,57 @@ def test_the_simulator_does_the_same(seed: int) -> None:
     network, x = dense(seed)
     chip = small_chip(input_axons=18, arithmetic=RULES, weight_sharing=False)
     simulated(SplitFanIn().run(network, chip, WIDE), x, 7, chip)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(3, 6))
+def test_sums_wider_than_a_payload_travel_as_two_digits(seed: int, payload: int) -> None:
+    network, x = dense(seed)
+    chip = small_chip(input_axons=18, arithmetic=RULES, weight_sharing=False, payload=payload)
+    after = SplitFanIn().run(network, chip, WIDE)
+    validate_network(after, timed=False)
+    assert after.interval == 1
+    assert all(p.high < 1 << payload for p in after.populations if p.coding == "graded")
+    assert fits(after, chip)
+    equal(network, after, x)
+
+
+def summing(seed: int) -> tuple[Network, np.ndarray]:
+    """48 spikes, summed over three axes of sizes 4, 3 and 2 into two neurons with weights 3 and -1 << 6."""
+    network, _ = dense(seed)
+    first, last = network.populations[0], network.populations[-1]
+    source, readout = replace(first, channels=48), replace(last, channels=2)
+    middle = replace(network.populations[1], name="sums", channels=2, origin="sums")
+    sizes = (("n", 4), ("t", 3), ("c", 2), ("h", 2))
+    einsums = [
+        Einsum(
+            name=f"sums.{weight}", sources=(Source(source.name),), target="sums", origin="sums", shift=6, weight=weight,
+            axes=(",,nhtc", ",,h"), sizes=sizes,
+        )
+        for weight in (3, -1)
+    ]  # fmt: skip
+    out = Pool(name="out", sources=(Source("sums"),), target=readout.name, origin="out", shift=6)
+    rng = np.random.default_rng(seed)
+    changed = replace(
+        network,
+        populations=(source, middle, readout),
+        projections=(*einsums, out),
+        input=replace(network.input, shape=(48,)),
+        readout=replace(network.readout, bias=(0.0, 0.0)),
+    )
+    return changed, (rng.random((network.timesteps, 3, 48)) < rng.random()).astype(np.float64)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(14, 47), st.sampled_from([0, 3, 8]))
+def test_sums_by_index_are_cut_along_the_axes_they_sum_over(seed: int, axons: int, payload: int) -> None:
+    network, x = summing(seed)
+    chip = small_chip(input_axons=axons, arithmetic=RULES, weight_sharing=False, payload=payload)
+    after = SplitFanIn().run(network, chip, WIDE)
+    validate_network(after, timed=False)
+    assert fits(after, chip)
+    assert len(after.populations) > len(network.populations)
+    equal(network, after, x)
 
 
 def test_a_chip_that_needs_no_split_gets_its_network_back() -> None:
