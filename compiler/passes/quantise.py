@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
+import numpy as np
+
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import Add, Conv2d, Linear, MaxPool, Neuron, Op, QuantiseInput, Readout, Scale, SerialNeuron, Sum
 from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
@@ -32,7 +34,8 @@ class Quantise:
       the v_th / theta with the least expected squared error. Layers that meet in one neuron share q.
     - Sums of spikes and attention are whole already: q = 1; thresholds as ``threshold_of_integers`` says. If it knows
       none, a Scale (``name.gain``) by a whole number makes the threshold nearly whole.
-    - Readout: a unit of its own, kept in ``scale``; its bias stays real.
+    - Readout: a unit of its own, kept in ``scale``; its bias stays real. Weights take fewer bits where the sums of one
+      position would not fit a membrane.
     - Analog input: ``QuantiseInput`` behind it, integers in the layer that reads it, and ``Requantise`` behind that,
       to whole numbers that fit the chip's bias register whatever the input is.
 
@@ -229,8 +232,22 @@ def _quantised_readouts(graph: Graph, target: Target) -> list[Node]:
         output = graph.node(name)
         nodes = graph.producers(output) if isinstance(output.op, Add) else (output,)
         parts = [(node, node.op) for node in nodes if isinstance(node.op, Readout)]
-        unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], target.weight_low, target.weight_high)
-        for node, op in parts:
-            weight = integer_weights(op.weight, unit, target.weight_low, target.weight_high)
+        most, low, high = [_most_spikes(graph, node) for node, _ in parts], target.weight_low, target.weight_high
+        top = ((1 << (target.arithmetic.membrane_bits - 1)) - 1) >> target.shift_low
+        while True:
+            unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], low, high)
+            weights = [integer_weights(op.weight, unit, low, high) for _, op in parts]
+            bound = sum(
+                n * np.abs(weight.astype(np.int64)).sum(1).max() for n, weight in zip(most, weights, strict=True)
+            )
+            if bound <= top or high <= 1:
+                break
+            low, high = -(high // 2), high // 2
+        for (node, op), weight in zip(parts, weights, strict=True):
             changed.append(with_op(node, replace(op, weight=weight, scale=op.scale * unit)))
     return changed
+
+
+def _most_spikes(graph: Graph, node: Node) -> int:
+    """Spikes that one element of a readout's input can bring to one integrator."""
+    return graph.timesteps * int(sum(kind.high for kind in graph.input_types(node)))
