@@ -112,6 +112,8 @@ def warnings(report: Report) -> tuple[str, ...]:
         found.append(f"{trace.wraps:,} currents wrapped around; results differ from the trained model")
     if trace.clips:
         found.append(f"{trace.clips:,} membranes were clipped; results differ from the trained model")
+    if trace.saturations:
+        found.append(f"{trace.saturations:,} products met the limit of a payload or a learning weight; results differ")
     return tuple(found)
 
 

@@ -112,7 +112,11 @@ class Report:
                 "processor": self.busiest_core(PROCESSOR),
                 "link": self.busiest_link(),
             },
-            "overflows": {"current_wraps": trace.wraps, "membrane_clips": trace.clips},
+            "overflows": {
+                "current_wraps": trace.wraps,
+                "membrane_clips": trace.clips,
+                "saturations": trace.saturations,
+            },
             "host_writes": trace.host_writes,
             "host": self.host(),
             **{key: value for key, value in program.summary().items() if key != "timesteps"},
