@@ -22,8 +22,10 @@ from compiler.ir.ops import (
     Conv2d,
     Delay,
     Feedback,
+    Filter,
     Floats,
     Input,
+    LeakyNeuron,
     Linear,
     MaxPool,
     Mean,
@@ -199,6 +201,35 @@ def _neuron(tree: NirTree, node: Node, op: Any) -> str:
     return tree.add(node.name, kind, (tree.made[node.inputs[0]],), values, **metadata)
 
 
+def _leaky(tree: NirTree, node: Node, op: Any) -> str | None:
+    """LIF with constants for each neuron; only of neurons that start and reset as NIR's do."""
+    decay, rest, bottom, start = (np.asarray(value, np.float64) for value in (op.decay, op.rest, op.v_reset, op.start))
+    at_start = (
+        np.array_equal(start, bottom)
+        if op.reset == "hard"
+        else op.reset == "soft" and not (start.any() or bottom.any())
+    )
+    plain = op.floor is None and op.subtract is None and bool(((decay >= 0) & (decay < 1)).all())
+    if not (at_start and plain):
+        return None
+    shape = tree.shape(node.name)
+    k = 1 - decay
+    constants = {
+        "tau": tree.dt / k, "r": np.asarray(op.gain, np.float64) / k, "v_leak": rest,
+        "v_threshold": np.asarray(op.threshold, np.float64), "v_reset": bottom,
+    }  # fmt: skip
+    values = {key: np.broadcast_to(value, shape).copy() for key, value in constants.items()}
+    return tree.add(node.name, "LIF", (tree.made[node.inputs[0]],), values, reset=op.reset, fires=op.fires)
+
+
+def _filter(tree: NirTree, node: Node, op: Any) -> str | None:
+    k = 1 - np.broadcast_to(np.asarray(op.decay, np.float64), tree.shape(node.name))
+    if not (k > 0).all():
+        return None
+    values = {"tau": tree.dt / k, "r": 1 / k, "v_leak": np.zeros(k.shape)}
+    return tree.add(node.name, "LI", (tree.made[node.inputs[0]],), values)
+
+
 def _pool(tree: NirTree, node: Node, op: Any) -> str:
     kind = "SumPool2d" if isinstance(op, SumPool) else "AvgPool2d"
     return tree.add(node.name, kind, (tree.made[node.inputs[0]],), _window(op))
@@ -305,6 +336,8 @@ RULES: tuple[tuple[type[Op], Callable[[NirTree, Node, Any], str | None]], ...] =
     (BatchNorm, _batch_norm),
     (Affine, _affine),
     (Neuron, _neuron),
+    (LeakyNeuron, _leaky),
+    (Filter, _filter),
     (AvgPool, _pool),
     (SumPool, _pool),
     (MaxPool, _max_pool),

@@ -155,7 +155,8 @@ class _Run:
         self._each_step = each_step
         self._recorder = Recorder(example.timesteps)
         self._session: Session = Session(self._recorder, example.batch)
-        self._module = _copied(module)
+        with _double_precision():
+            self._module = _copied(module)
 
     def record(self) -> tuple[Recorder, tuple[str, ...], tuple[Floats, ...]]:
         """The recorder, names of the outputs, and what the module gave for them."""
@@ -172,10 +173,8 @@ class _Run:
         dims = {"B": (BATCH,), "TB": (TIME, BATCH), "BT": (BATCH, TIME)}[example.axes]
         symbol = Symbol(node=node, dims=(*dims, *[VALUE] * len(example.value_shape)))
         results = []
-        default = torch.get_default_dtype()
         with ExitStack() as stack:
-            stack.callback(torch.set_default_dtype, default)
-            torch.set_default_dtype(torch.float64)
+            stack.enter_context(_double_precision())
             stack.enter_context(torch.no_grad())
             stack.enter_context(_watched(self._module, session))
             stack.enter_context(Recording(session))
@@ -239,6 +238,19 @@ class _Run:
 
 def _at_step(symbol: Symbol, step: int) -> Symbol:
     return replace(symbol, dims=tuple(dim for dim in symbol.dims if dim != TIME), step=step)
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Tensors that are made without a type are float64: states of neurons, for example."""
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _copied(module: Any) -> Any:

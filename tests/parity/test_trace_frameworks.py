@@ -68,6 +68,8 @@ def check(module, shape, neurons, *, axes="TB", graded=1.0):
         def record(_module, _inputs, output):
             spikes, *states = output if isinstance(output, tuple) else (output,)
             calls[path].append(spikes)
+            if isinstance(getattr(_module, "spk", None), torch.Tensor):
+                _module.spk = _module.spk.double()
             spikes = spikes.double()  # those of Sinabs and snnTorch are in single precision
             return (spikes, *states) if states else spikes
 
@@ -234,6 +236,33 @@ def test_snntorch_synaptic(arguments):
 
     spiking = snn.Synaptic(alpha=0.8, beta=0.9, threshold=0.3, **arguments)
     check(Calls(run, fc=nn.Linear(6, 8), spiking=spiking, head=nn.Linear(8, 3)), (STEPS, 3, 6), ["spiking"])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"reset_mechanism": "zero"}, {"reset_mechanism": "none"}])
+@pytest.mark.parametrize("kind", ["RLeaky", "RSynaptic"])
+def test_snntorch_recurrent(kind, arguments):
+    snn = pytest.importorskip("snntorch")
+
+    def run(model, x):
+        states = getattr(model.spiking, f"init_{kind.lower()}")()
+        spikes = []
+        for frame in x:
+            states = model.spiking(model.fc(frame), *states)
+            spikes.append(states[0])
+        return torch.stack(spikes)
+
+    constants = {"beta": 0.8} if kind == "RLeaky" else {"alpha": 0.7, "beta": 0.8}
+    for way in ({"linear_features": 8}, {"all_to_all": False, "V": torch.randn(8)}):
+        spiking = getattr(snn, kind)(**constants, **way, **arguments, threshold=0.4)
+        graph = check(Calls(run, fc=nn.Linear(6, 8), spiking=spiking), (STEPS, 3, 6), ["spiking"])
+        assert "feedback" in [node.op.mnemonic for node in graph.nodes]
+
+
+def test_snntorch_recurrent_convolution_with_hidden_states():
+    snn = pytest.importorskip("snntorch")
+    spiking = snn.RLeaky(0.8, conv2d_channels=4, kernel_size=3, threshold=0.4, init_hidden=True)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), spiking)
+    check(Calls(lambda m, x: torch.stack([m.net(frame) for frame in x]), net=net), (STEPS, 3, 2, 6, 6), ["net.1"])
 
 
 def test_snntorch_refusals():

@@ -13,7 +13,7 @@ from compiler.importers.tracing import arithmetic, layers, layout, products, wri
 from compiler.importers.tracing.neurons import Leaf
 from compiler.importers.tracing.recorder import ONE, TIME, Symbol
 from compiler.importers.tracing.session import Session, describe
-from compiler.ir.ops import Neuron, Scale, SerialNeuron
+from compiler.ir.ops import Add, Feedback, Neuron, Op, Scale, SerialNeuron
 from neurochip.errors import UnsupportedError
 
 FUNCTIONS = layout.FUNCTIONS | arithmetic.FUNCTIONS | layers.FUNCTIONS | products.FUNCTIONS | writing.FUNCTIONS
@@ -115,9 +115,12 @@ def neuron_forward(
     """A forward pass that computes what the neuron module does and records its op."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        x = args[0]
         with session.paused():
             result = original(*args, **kwargs)
-        x = args[0]
+            hidden = getattr(getattr(original, "__self__", None), "spk", None)
+            if isinstance(hidden, torch.Tensor):  # snnTorch keeps its spikes in single precision
+                original.__self__.spk = hidden.to(x.dtype)  # type: ignore[attr-defined]
         if not session.knows(x):
             return result
         symbol = session.recorder.solid(session.symbol(x)) if ONE not in session.symbol(x).dims else session.symbol(x)
@@ -162,13 +165,15 @@ def _record_neuron(
             )
         session.calls[path] = count + 1
     step = count if leaf.time is None else None
-    node = symbol.node
+    node = _with_way_back(session, path, symbol.node, leaf.recurrent, step)
     for op in leaf.ops[:-1]:
         node = session.node(op, [node], f"{op.mnemonic}", step=step)
     before = node
     session.layer = path
     node = session.node(leaf.ops[-1], [node], "", step=step, key=path)
     session.layer = ""
+    if leaf.recurrent and node != path:
+        session.fail(f"a recurrent neuron needs the name '{path}' in the graph, but another node has it")
     if leaf.factor != 1:
         node = session.node(Scale(factor=leaf.factor), [node], "graded", step=step)
     made = replace(symbol, node=node, step=step)
@@ -180,6 +185,18 @@ def _record_neuron(
         return replace(made, node=session.node(membrane, [before], "membrane", key=path))
 
     return made, read
+
+
+def _with_way_back(session: Session, path: str, node: str, ops: tuple[Op, ...], step: int | None) -> str:
+    """A neuron's input and what its spikes of the step before add to it."""
+    if not ops:
+        return node
+    shape = session.recorder.types[node].shape
+    spikes = Feedback(source=path, shape=shape, integer=True, low=0.0, high=1.0)
+    back = session.node(spikes, [], "before", step=step, key=path)
+    for op in ops:
+        back = session.node(op, [back], "recurrent", step=step, key=path)
+    return session.node(Add(), [node, back], "sum", step=step)
 
 
 def _serial(session: Session, leaf: Leaf) -> Leaf:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Any, Literal
 
@@ -16,7 +16,19 @@ import numpy as np
 import torch
 
 from compiler.importers.tracing.session import smallest
-from compiler.ir.ops import Filter, IntegerNeuron, LeakyMembrane, LeakyNeuron, Neuron, Op, Scale, Weights
+from compiler.ir.ops import (
+    Affine,
+    Conv2d,
+    Filter,
+    IntegerNeuron,
+    LeakyMembrane,
+    LeakyNeuron,
+    Linear,
+    Neuron,
+    Op,
+    Scale,
+    Weights,
+)
 from neurochip.errors import UnsupportedError
 
 Shape = tuple[int, ...]
@@ -31,12 +43,14 @@ class Leaf:
         ops: what it computes one after the other; the last one fires (or is the result).
         membrane: what its membrane is, of the input of the last op; None if it cannot be read.
         factor: what its spikes are multiplied by.
+        recurrent: what its spikes pass before they are added to its input of the next step; nothing if empty.
     """
 
     time: int | None
     ops: tuple[Op, ...]
     membrane: Op | None = None
     factor: float = 1.0
+    recurrent: tuple[Op, ...] = ()
 
 
 def find_leaf(module: Any) -> Callable[[Shape], Leaf] | None:
@@ -192,6 +206,33 @@ def _synaptic(module: Any, shape: Shape) -> Leaf:
     return Leaf(time=None, ops=(Filter(decay=decay), *leaf.ops), membrane=leaf.membrane, factor=leaf.factor)
 
 
+def _recurrent_leaky(module: Any, shape: Shape) -> Leaf:
+    leaf = _snntorch(module, shape, zero="blank")
+    return replace(leaf, recurrent=_way_back(module, shape))
+
+
+def _recurrent_synaptic(module: Any, shape: Shape) -> Leaf:
+    return replace(_synaptic(module, shape), recurrent=_way_back(module, shape))
+
+
+def _way_back(module: Any, shape: Shape) -> tuple[Op, ...]:
+    """What snnTorch's recurrent layers do to the spikes of the step before."""
+    if getattr(module, "graded_spikes_factor", 1.0) != 1.0:
+        raise UnsupportedError("recurrent neurons with graded spikes cannot be traced")
+    layer = module.recurrent
+    if not module.all_to_all:
+        gain = _constant(layer.V, shape)
+        return (Scale(factor=gain) if isinstance(gain, float) else Affine(gain=gain),)
+    weight, bias = (
+        None if p is None else smallest(p.detach().cpu().double().numpy()) for p in (layer.weight, layer.bias)
+    )
+    if isinstance(layer, torch.nn.Linear) and weight is not None:
+        return (Linear(weight=weight, bias=bias),)
+    if isinstance(layer, torch.nn.Conv2d) and weight is not None and isinstance(layer.padding, tuple):
+        return (Conv2d(weight=weight, bias=bias, padding=(layer.padding[0], layer.padding[1])),)
+    raise UnsupportedError(f"recurrent connections by {type(layer).__name__} cannot be traced")
+
+
 # Norse.
 
 
@@ -328,7 +369,12 @@ LIBRARIES: dict[str, dict[str, Callable[[Any, Shape], Leaf]]] = {
         **dict.fromkeys(("LIFNode", "MultiStepLIFNode"), _jelly_lif),
         **dict.fromkeys(("ParametricLIFNode", "MultiStepParametricLIFNode"), _jelly_plif),
     },
-    "snntorch": {"Leaky": _leaky, "Synaptic": _synaptic},
+    "snntorch": {
+        "Leaky": _leaky,
+        "Synaptic": _synaptic,
+        "RLeaky": _recurrent_leaky,
+        "RSynaptic": _recurrent_synaptic,
+    },
     "norse": {
         **dict.fromkeys(("LIF", "LIFCell"), _norse_lif),
         "LIFBoxCell": _norse_lif_box,
