@@ -91,8 +91,10 @@ def _numbered(partner: Ints, movable: Ints, pinned: Ints) -> tuple[Ints, int]:
 def _merged(links: Links, group: Ints) -> Links:
     """Links between groups. Weights shrink if a sum would not fit int32; only ratios matter on the way to a start."""
     degree = np.diff(links.start).astype(np.int64)
-    source = group[np.repeat(np.arange(len(degree)), degree)]
-    merged, _ = symmetric(source, group[links.target], links.weight.astype(np.float64), int(group.max(initial=-1)) + 1)
+    source = np.repeat(np.arange(len(degree), dtype=np.uint32), degree)
+    once = source < links.target
+    near, far = group[source[once]].astype(np.int32), group[links.target[once]].astype(np.int32)
+    merged, _ = symmetric(near, far, links.weight[once].astype(np.float64), int(group.max(initial=-1)) + 1)
     return merged
 
 

@@ -23,7 +23,7 @@ __all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "co
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
 EFFORTS = {"quick": 6e4, "medium": 6e5, "high": 5e6}  # about nanoseconds for each cluster
-AUTO_TOTAL, AUTO_MOST = 6e9, 3e5  # of ``auto``: nanoseconds in all, and for each cluster
+AUTO_TOTAL, AUTO_LEAST, AUTO_MOST = 6e9, 2e4, 3e5  # of ``auto``: nanoseconds in all, and for each cluster
 
 Trail = list[tuple[str, float]]
 
@@ -65,7 +65,7 @@ def place(
         seed: of ``random`` and ``anneal``.
         fixed: clusters that stay at a router; they take no slot.
         effort: of ``anneal``: a name in ``EFFORTS``, or work per cluster (a unit is about a nanosecond), or ``auto``:
-            less per cluster where there are many, at least ``quick``.
+            less per cluster where there are many.
 
     Raises:
         CapacityError: more clusters than slots.
@@ -105,7 +105,7 @@ def _order(slots: Slots, method: str, seed: int) -> Ints:
 
 def _work(effort: str | float, n_clusters: int) -> float:
     if effort == "auto":
-        return float(np.clip(AUTO_TOTAL / max(n_clusters, 1), EFFORTS["quick"], AUTO_MOST))
+        return float(np.clip(AUTO_TOTAL / max(n_clusters, 1), AUTO_LEAST, AUTO_MOST))
     if isinstance(effort, str):
         if effort not in EFFORTS:
             names = ", ".join(("auto", *EFFORTS))

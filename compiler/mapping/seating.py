@@ -121,18 +121,19 @@ def _links(traffic: Traffic, movable: Ints, diameter: float) -> tuple[Links, flo
     """Both directions of every edge that a move can change; and kernel weight per unit of weight."""
     free = np.zeros(traffic.n_clusters, bool)
     free[movable] = True
-    source, target = traffic.source.astype(np.int64), traffic.target.astype(np.int64)
-    counts = (free[source] | free[target]) & (traffic.weight > 0)
-    source, target, weight = source[counts], target[counts], traffic.weight[counts].astype(np.float64)
-    return symmetric(
-        np.append(source, target), np.append(target, source), np.tile(weight, 2), traffic.n_clusters, diameter
-    )
+    counts = (free[traffic.source] | free[traffic.target]) & (traffic.weight > 0)
+    ends = traffic.source[counts].astype(np.int32), traffic.target[counts].astype(np.int32)
+    return symmetric(*ends, traffic.weight[counts].astype(np.float64), traffic.n_clusters, diameter)
 
 
 def symmetric(
-    source: Ints, target: Ints, weight: NDArray[np.float64], n_clusters: int, diameter: float = 1.0
+    source: NDArray[np.int32],
+    target: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    n_clusters: int,
+    diameter: float = 1.0,
 ) -> tuple[Links, float]:
-    """Links from directed edges given both ways, equal ones summed, loops left out; and kernel weight per unit.
+    """Links from edges given one way, equal ones summed, loops left out; and kernel weight per unit.
 
     The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
     """
@@ -140,4 +141,4 @@ def symmetric(
     largest, whole = weight.max(initial=1.0), bool((weight == np.rint(weight)).all())
     scale = min(_WEIGHT_LIMIT / largest, _COST_LIMIT / max(weight.sum() * diameter, 1.0))
     scale = 1.0 if whole and scale >= 1.0 else scale
-    return Links(start.astype(np.uint64), neighbour.astype(np.uint32), np.rint(weight * scale).astype(np.int32)), scale
+    return Links(start.astype(np.uint64), neighbour, np.rint(weight * scale).astype(np.int32)), scale
