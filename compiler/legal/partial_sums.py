@@ -87,7 +87,8 @@ def used(axes: tuple[str, str], sizes: dict[str, int]) -> tuple[tuple[str, int],
 def senders(whole: Part, chip: ChipSpec, weights: WeightFormat) -> Iterator[Part]:
     """``whole`` as one population, or as two digits where a payload is too narrow for it.
 
-    The lower digit takes what the upper one sends off its own sum: ``v - base * (v // base)``.
+    The lower digit takes what the upper one sends off its own sum, ``v - base * (v // base)``; the base is the largest
+    power of two that a payload and a synapse can hold.
     """
     population, unit = whole.population, abs(whole.raw)
     top = (1 << chip.spikes.payload.value) - 1
@@ -95,13 +96,14 @@ def senders(whole: Part, chip: ChipSpec, weights: WeightFormat) -> Iterator[Part
     if coding == "spikes" or population.high <= top:
         yield replace(whole, population=replace(population, neuron=neuron, coding=coding))
         return
-    base = top + 1
+    powers = (1 << bits for bits in range(chip.spikes.payload.value, 0, -1))
+    base = next((b for b in powers if one_synapse(unit * b, weights) is not None), top + 1)
     name = f"{population.name}.upper"
     coarse = replace(neuron, threshold=unit * base)
     upper = replace(population, name=name, neuron=coarse, high=population.high // base, coding=coding)
     into = tuple(replace(p, name=f"{p.name}.upper", target=name, counted=False) for p in whole.into)
     yield replace(whole, population=upper, into=into, raw=whole.raw * base)
-    lower = replace(population, neuron=neuron, high=top, coding=coding)
+    lower = replace(population, neuron=neuron, high=base - 1, coding=coding)
     value = one_synapse(unit * base, weights) or (0, 0)
     off = Pool(
         name=f"{population.name}.rest", sources=(Source(name),), target=population.name, origin=population.origin,

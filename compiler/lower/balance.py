@@ -76,13 +76,14 @@ class _Delays:
             return
         rules, depth = self.network.arithmetic, population.depth + offset
         read = population if before == population.name else next(p for p in self.relays.values() if p.name == before)
-        relay = replace(population, name=name, neuron=relay_neuron(rules), depth=depth, copies=1, compartments=1)
+        neuron = relay_neuron(rules) if population.coding == "spikes" else payload_relay(rules)
+        relay = replace(population, name=name, neuron=neuron, depth=depth, copies=1, compartments=1)
         self.relays[population.name, offset] = relay
         source = Source(before, min(depth - read.depth, self.longest))
         self.links[population.name, offset] = repeat(source, relay, self.network)
 
     def _refuse_payload(self, population: Population, span: int) -> None:
-        if population.high > 1:
+        if population.high > 1 and population.coding == "spikes":
             raise UnsupportedError(
                 f"{population.name!r} sends payloads {span} ticks ahead, the chip's longest delay is {self.longest} "
                 "and relays carry single spikes"
@@ -102,6 +103,11 @@ def repeat(source: Source, relay: Population, network: Network) -> Pool:
 def relay_neuron(rules: Arithmetic) -> Neuron:
     """A neuron that repeats each spike a tick later: input of 1 << threshold_shift fires it, and firing clears it."""
     return Neuron(kind="lif", threshold=0 if rules.fires == "gt" else 1 << rules.threshold_shift)
+
+
+def payload_relay(rules: Arithmetic) -> Neuron:
+    """A neuron that sends the payload it receives with a weight of 1 << threshold_shift on, a tick later."""
+    return Neuron(kind="graded", threshold=1 << rules.threshold_shift)
 
 
 def relay_name(name: str, hop: int) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from compiler.lower.balance import balance
 from neurochip.errors import UnsupportedError
-from neurochip.network.network import Network
-from neurochip.network.projections import Source
+from neurochip.network.network import Network, Neuron
+from neurochip.network.projections import Pool, Source
 from neurochip.network.validate import validate_network
 from tests.strategies import random_network
 
@@ -49,3 +49,32 @@ def test_a_loop_within_one_step_is_refused_and_named() -> None:
     back = replace(loop, name="back", sources=(Source(loop.target),), target=loop.sources[0].population)
     with pytest.raises(UnsupportedError, match=r"recurrent connection .*: a step would need its own result"):
         balance(replace(network, projections=(*network.projections, back)), 7)
+
+
+def test_payloads_are_relayed_where_a_packet_carries_them() -> None:
+    """A graded sum that two readers need, one of them three ticks later, with a longest delay of one."""
+    networks = (random_network(seed) for seed in range(99))
+    network, x = next(n for n in networks if all(p.high == 1 for p in n[0].populations))
+    source = next(p for p in network.populations if p.neuron.kind == "lif")
+    order = network.populations.index(source) + 1
+    total = replace(source, name="total", neuron=Neuron(kind="graded", threshold=1 << 6), coding="graded", high=3)
+    last = replace(source, name="last", neuron=Neuron(kind="lif", threshold=2 << 6))
+    middle = replace(last, name="middle")
+
+    def link(a: str, b: str) -> Pool:
+        return Pool(name=f"{a}-{b}", sources=(Source(a),), target=b, origin=b, shift=6, weight=2)
+
+    plain = unbalanced(network)
+    links = (link(source.name, "total"), link("total", "middle"), link("middle", "last"), link("total", "last"))
+    changed = replace(
+        plain,
+        populations=(*plain.populations[:order], total, middle, last, *plain.populations[order:]),
+        projections=(*plain.projections, *links),
+    )
+    balanced = balance(changed, 1)
+    validate_network(balanced)
+    assert balanced.by_name["total.relay1"].coding == "graded"
+    before, after = changed.run(x), balanced.run(x)
+    assert np.array_equal(before.spikes["last"], after.spikes["last"])
+    assert np.array_equal(before.spikes["total"], after.spikes["total.relay1"])
+    assert before.spikes["total"].max() > 1
