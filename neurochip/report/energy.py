@@ -164,14 +164,16 @@ def chip_bill(program: Program, trace: Trace) -> ChipBill:
     price = costs.energy_pj["host_write"]
     counts = run_counts(program, trace)
     if costs.energy_pj[ALL_IN] is not None:
-        joules = joules_by_kind(billed_prices(costs, counts), counts)["synapses"]
+        joules = sum(joules_by_kind(billed_prices(costs, counts), counts).values())
         return ChipBill(
             kinds={"all_in": joules}, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published
         )
     hidden = unpublished_kinds(costs, counts)
+    known = program.chip.profiles[costs.profile].costs
     kinds: dict[str, float | None] = {
         kind: None if kind in hidden else joules
         for kind, joules in joules_by_kind(billed_prices(costs, counts), counts).items()
+        if any(event in known for _, event in PRICES[kind])  # no line for what a chip does not have
     }
     kinds["host_io"] = None if price is None and trace.host_writes else trace.host_writes * (price or 0.0) * 1e-12
     kinds["static"] = static_joules(program, costs, float(trace.tick_ns.sum()) * 1e-9)

@@ -137,6 +137,15 @@ def test_a_chip_without_published_energies_bills_none_but_its_static_power() -> 
     assert {"synapses", "neurons"} <= {kind for kind, joules in bill.kinds.items() if joules is None}
 
 
+@every_chip
+def test_a_bill_has_no_line_for_what_a_chip_does_not_have(chip: ChipSpec) -> None:
+    program = program_of(counters(chip), chip)
+    lines = chip_bill(program, run_program(program, np.ones((STEPS, 1, 3)))).kinds
+    assert ("processor_ops" in lines) == bool(chip.processors)
+    assert ("unit_ops" in lines) == (chip.attention_unit is not None)
+    assert {"synapses", "neurons", "static"} <= set(lines)
+
+
 def unit(chip: ChipSpec) -> int:
     """Raw units of one spike."""
     return 1 << chip.arithmetic.threshold_shift

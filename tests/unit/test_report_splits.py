@@ -23,7 +23,7 @@ runs = st.builds(random_report, st.integers(0, 40), st.sampled_from(PROFILES))
 
 
 def published(report: Report, kinds: tuple[str, ...]) -> float:
-    return sum(report.chip.kinds[kind] or 0.0 for kind in kinds)
+    return sum(report.chip.kinds.get(kind) or 0.0 for kind in kinds)
 
 
 @settings(deadline=None, max_examples=20)
