@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.legal.base import Base, Ints, possible_bases
+from compiler.legal.complement import bias_total
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
@@ -49,7 +50,8 @@ def typed(network: Network, population: Population, chip: ChipSpec) -> list[Proj
     synapses = [p for p in incoming if not isinstance(p, Bias)]
     if population.home == "host" or not (synapses or biases):
         return []
-    bases = population_bases(network, population, synapses, chip)
+    totals = np.array([bias_total(p) for p in biases]) if biases else None
+    bases = population_bases(network, population, synapses, chip, totals)
     for base in bases:
         try:
             axons = typed_biases(biases, base, population, chip)
@@ -62,14 +64,14 @@ def typed(network: Network, population: Population, chip: ChipSpec) -> list[Proj
 
 
 def population_bases(
-    network: Network, population: Population, synapses: list[Projection], chip: ChipSpec
+    network: Network, population: Population, synapses: list[Projection], chip: ChipSpec, biases: Ints | None = None
 ) -> list[Base]:
-    """Bases of all ``synapses`` into ``population``, the cheapest first."""
+    """Bases of all ``synapses`` into ``population``, the cheapest first; the last reaches ``biases`` (n, C), too."""
     if not synapses:
         return [Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))]
     limits = chip.limits
     weights = [(raw_weight(p, population.channels), fan_in(network, p)) for p in synapses]
-    bases = possible_bases(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1)
+    bases = possible_bases(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1, biases)
     if not bases:
         low, high = min(int(w.min()) for w, _ in weights), max(int(w.max()) for w, _ in weights)
         raise UnsupportedError(
@@ -111,7 +113,7 @@ def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec)
     """Always-on axons in the neurons' own type values (or in types they have left), and the values then in use."""
     limits = chip.limits
     top = (1 << (limits.axon_type_bits - 1)) - 1
-    total = (bias.weight.astype(np.int64) << np.array(bias.shifts, np.int64)[:, None]).sum(axis=0)
+    total = bias_total(bias)
     values = np.concatenate([values, np.zeros((limits.axon_types - len(values), values.shape[1]), np.int64)])
     counts = np.zeros_like(values)
     for channel in np.flatnonzero(total):
@@ -128,9 +130,13 @@ def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec)
 
 
 def digits_of(amount: int, column: NDArray[np.int64], population: Population) -> NDArray[np.int64]:
-    """How many always-on axons of each type add up to ``amount``: largest values first."""
+    """How many always-on axons of each type add up to ``amount``: largest values first, or negative beyond it first."""
     counts = np.zeros(len(column), np.int64)
     rest = amount
+    if amount < 0 and column.min() < 0 and amount % column.min():
+        lowest = int(column.argmin())
+        counts[lowest] = -(amount // -column[lowest])
+        rest -= int(counts[lowest] * column[lowest])
     for t in np.argsort(-np.abs(column), kind="stable"):
         if column[t] and (column[t] > 0) == (rest > 0):
             counts[t] = rest // column[t]

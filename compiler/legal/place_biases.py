@@ -16,11 +16,15 @@ from neurochip.chip.spec import ChipSpec
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.crossbar import raw_weight
 from neurochip.network.network import Network, Neuron, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Gather, Pool
+from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Projection
 
 
 class PlaceBiases:
-    """Takes biases off the neurons' thresholds, with T = 1: ``x + b >= theta`` is ``x >= theta - b``.
+    """Puts biases where the chip file prefers them (``neuron.bias``): in registers, in thresholds, or on axons.
+
+    ``register``: a bias that fits the register, whose neuron adds it in each of its steps.
+
+    ``threshold``, with T = 1: taken off the neurons' thresholds, as ``x + b >= theta`` is ``x >= theta - b``.
 
     A neuron whose bias alone makes it fire keeps the smallest threshold that silence does not reach, so that it
     stays silent before and after its own tick; what is left of its bias comes through always-on axons. Of that, no more
@@ -34,7 +38,10 @@ class PlaceBiases:
     name: ClassVar[str] = "place-biases"
 
     def run(self, network: Network, chip: ChipSpec, choices: Choices) -> Network:
-        """``network`` with biases in thresholds, if the chip's neurons have one each and T = 1."""
+        """``network`` with its biases in registers or thresholds, as far as the chip has room for them."""
+        if chip.bias_places[0] == "register":
+            rules = chip.arithmetic
+            return replace(network, projections=tuple(in_register(network, p, rules) for p in network.projections))
         fitting = chip.bias_places[0] == "threshold" and chip.neuron.per_neuron_threshold and network.timesteps == 1
         if not fitting:
             return network
@@ -45,6 +52,17 @@ class PlaceBiases:
                 placed = placed if silent is None else with_thresholds(silent, name)
             network = placed
         return network
+
+
+def in_register(network: Network, projection: Projection, rules: Arithmetic) -> Projection:
+    """A bias of neurons on a core that fits their registers, in them; anything else as it is."""
+    if not isinstance(projection, Bias) or network.by_name[projection.target].home == "host":
+        return projection
+    others = [p for p in network.incoming[projection.target] if isinstance(p, Encoder | Bias)]
+    total, top = bias_total(projection), 1 << max(rules.bias_bits - 1, 0)
+    if len(others) > 1 or (total < -top).any() or (total >= top).any():
+        return projection
+    return replace(constant(projection, total), place="register")
 
 
 def axons_left(network: Network, name: str) -> bool:

@@ -26,6 +26,7 @@ def crossbar_problems(program: Program) -> Iterator[str]:
                 yield from (f"{where}: {fault}" for fault in _axons(program, projection))
                 yield from (f"{where}: {fault}" for fault in _base(program, projection, population))
         yield from _registers(program, population, incoming)
+        yield from (f"projection {p.name!r}: {fault}" for p in incoming for fault in _register(program, p))
         yield from _saturation(program, population, incoming)
         yield from _thresholds(program, population, incoming)
 
@@ -139,6 +140,17 @@ def _registers(program: Program, population: Population, incoming: tuple[Project
             if row.min(initial=0) < -top or row.max(initial=0) >= top:
                 yield f"population {population.name!r}: a weight beyond {limits.axon_type_bits} bits for type {kind}"
             held[kind] = np.where(row != 0, row, before)
+
+
+def _register(program: Program, projection: Projection) -> Iterator[str]:
+    """Biases in registers fit them, and the chip has them."""
+    if not isinstance(projection, Bias) or projection.place != "register":
+        return
+    rules = program.chip.arithmetic
+    total = sum(row.astype(np.int64) * 2**s for row, s in zip(projection.weight, projection.shifts, strict=True))
+    top = 2**rules.bias_bits // 2
+    if "register" not in program.chip.bias_places or np.max(total) >= top or np.min(total) < -top:
+        yield f"biases of {np.min(total)} to {np.max(total)} in registers of {rules.bias_bits} bits"
 
 
 def _saturation(program: Program, population: Population, incoming: tuple[Projection, ...]) -> Iterator[str]:

@@ -86,6 +86,17 @@ def test_graph_network_simulator_and_literal_crossbars_agree(seed: int, bits: in
     check_exact(graph, crossbar_chip(64, 160), data_for(graph, seed), bits)
 
 
+@settings(max_examples=8, deadline=None)
+@given(SEEDS)
+def test_neurons_without_leak_run_several_steps_with_biases_on_axons(seed: int) -> None:
+    graph = small_model(seed, analog=seed % 3 > 0).graph("head")
+    nodes = (replace(n, op=replace(n.op, tau=None)) if isinstance(n.op, NeuronOp) else n for n in graph.nodes)
+    graph = replace(graph, nodes=tuple(nodes), timesteps=3)
+    x = data_for(graph, seed)
+    x = x if graph.inputs[0].op.low < 0 else np.repeat(x, 3, axis=0)
+    check_exact(graph, crossbar_chip(64, 160), x, 4)
+
+
 @settings(max_examples=6, deadline=None)
 @given(SEEDS)
 def test_narrow_cores_and_short_delays_take_splitters_and_relays(seed: int) -> None:

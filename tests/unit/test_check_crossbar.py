@@ -9,6 +9,7 @@ import pytest
 
 from compiler.mapping.check import check_program
 from compiler.pipeline import Options, compile_graph
+from neurochip.chip.load import load_chip
 from neurochip.errors import ProgramError
 from neurochip.network.projections import Bias, Dense
 from neurochip.program.image import Program
@@ -99,6 +100,18 @@ def test_a_threshold_that_silence_reaches_is_found(program: Program) -> None:
     threshold = program.network.by_name[bias.target].neuron.threshold
     weight = np.full_like(bias.weight, threshold)
     assert "thresholds of" in problem(changed(program, bias.name, weight=weight))
+
+
+def test_a_bias_beyond_its_register_is_found() -> None:
+    graph = small_model(SEED).graph("head")
+    program = compile_graph(graph, load_chip("spinnaker"), Options(placement="hilbert"))
+    biases = [p for p in program.network.projections if isinstance(p, Bias)]
+    assert {p.place for p in biases} == {"register"}
+    wide = replace(biases[0], shifts=(20,))
+    projections = tuple(wide if p is biases[0] else p for p in program.network.projections)
+    assert "in registers of 17 bits" in problem(
+        replace(program, network=replace(program.network, projections=projections))
+    )
 
 
 def test_a_readout_on_a_core_is_found(program: Program) -> None:
