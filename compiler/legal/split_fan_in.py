@@ -68,7 +68,7 @@ def fitted(network: Network, population: Population, chip: ChipSpec, choices: Ch
     whole = together(list(demand.values()))
     if whole.fit(chip):
         return network
-    refuse_without_parts(population, whole, chip)
+    refuse_without_parts(network, population, whole, chip)
     splits = list(candidates(network, population, demand, chip, choices))
     within = [s for s in splits if s.bound <= choices.max_interval]
     if not within:
@@ -189,9 +189,17 @@ def with_parts(
     )
 
 
-def refuse_without_parts(population: Population, whole: Needs, chip: ChipSpec) -> None:
-    """Raises UnsupportedError where neurons can send no sums."""
-    if chip.spikes.payload.value or chip.arithmetic.soft_reset:
+def refuse_without_parts(network: Network, population: Population, whole: Needs, chip: ChipSpec) -> None:
+    """Raises UnsupportedError where neurons can send no sums, or cannot wait for all that bursts bring."""
+    if chip.spikes.payload.value:
+        return
+    if chip.arithmetic.soft_reset and chip.limits.axon_types and network.timesteps > 1:
+        raise UnsupportedError(
+            f"{excess(population, whole, chip)}; its partial sums would arrive in bursts, and with T = "
+            f"{network.timesteps} a neuron that compares in every tick cannot wait for the whole sum: use T = 1, fewer "
+            "--weight-bits, fewer inputs, or another chip"
+        )
+    if chip.arithmetic.soft_reset:
         return
     raise UnsupportedError(
         f"{excess(population, whole, chip)}; its neurons cannot send partial sums (that takes graded spikes or soft "

@@ -15,12 +15,14 @@ from compiler.legal.fan_in import needs, together
 from compiler.legal.separate_axons import SeparateAxons
 from compiler.legal.split_fan_in import SplitFanIn
 from compiler.lower.balance import balance
+from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Network
 from neurochip.network.projections import Einsum, Pool, Source
 from neurochip.network.validate import validate_network
+from tests.crossbar_chips import crossbar_chip
 from tests.legal_networks import layers
 from tests.property.test_time import simulated
 from tests.small_chips import small_chip
@@ -180,6 +182,14 @@ def test_hard_resets_are_refused() -> None:
     chip = small_chip(input_axons=8, weight_sharing=False)
     with pytest.raises(UnsupportedError, match=r"layer 'b' \(b\): one neuron needs .* cannot send partial sums"):
         SplitFanIn().run(network, chip, WIDE)
+
+
+def test_several_steps_are_refused_where_neurons_compare_in_every_tick() -> None:
+    network, _ = dense(7, load_chip("truenorth").arithmetic)
+    assert network.timesteps > 1
+    chip = crossbar_chip(neurons=40, axons=12)
+    with pytest.raises(UnsupportedError, match=r"cannot wait for the whole sum: use T = 1"):
+        SplitFanIn().run(network, chip, Choices(weight_bits=4))
 
 
 def test_bursts_longer_than_allowed_are_refused_with_the_length_that_would_do() -> None:
