@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from neurochip.network.projections import (
     Dense,
     Encoder,
     Gather,
+    MaxConv,
     Pool,
     Product,
     Projection,
@@ -25,13 +26,14 @@ LOIHI = Arithmetic()
 
 
 def random_network(
-    seed: int, *, arithmetic: Arithmetic = LOIHI, max_delay: int = 7
+    seed: int, *, arithmetic: Arithmetic = LOIHI, max_delay: int = 7, maxima: bool = False
 ) -> tuple[Network, NDArray[np.float64]]:
     """A well-formed network of 4 to 20 populations, and an input for it.
 
     Analog (1 or T frames) or spike input; convolutions with stride, padding and groups; dense, pooling and attention
     layers; several sources on one projection (residuals), several projections into one population, biases; delays of
-    1 to ``max_delay`` ticks; soft resets where ``arithmetic`` has them; one or two projections into the readout.
+    1 to ``max_delay`` ticks; soft resets where ``arithmetic`` has them; one or two projections into the readout; with
+    ``maxima``, currents of a convolution joined by dendrites.
     Returns (network, input (B, *shape) or (T, B, *shape)). The same seed gives the same pair.
     """
     builder = _Builder(np.random.default_rng(seed), arithmetic, max_delay)
@@ -40,6 +42,8 @@ def random_network(
     for _ in range(rng.integers(2, 6)):
         kind = rng.choice(["conv", "dense", "pool", "attention"], p=[0.35, 0.3, 0.15, 0.2])
         getattr(builder, f"add_{kind}")()
+    if maxima:
+        builder.add_max_conv()
     readout = builder.add_readout()
     network = Network(
         name=f"random-{seed}",
@@ -145,6 +149,25 @@ class _Builder:
         kernel, padding, stride, grid = self._window((source.height, source.width))
         extra = {"weight": int(self.rng.integers(1, 3)), "kernel": kernel, "stride": stride, "padding": padding}
         self._layer(Pool, self._with_twins(source), (*grid, source.channels), extra, fan_in=0)
+
+    def add_max_conv(self) -> None:
+        """Maxima of a convolution, one by one or added up in blocks."""
+        rng, source = self.rng, self._pick()
+        kernel, padding, stride, conv = self._window((source.height, source.width))
+        pool, around, step, pooled = self._window(conv)
+        target = tuple(int(rng.choice([n for n in range(1, size + 1) if size % n == 0])) for size in pooled)
+        if pooled[0] * pooled[1] // (target[0] * target[1]) * (pool[0] * pool[1] + 1) > 18:  # a small core's neurons
+            target = pooled
+        groups = int(rng.choice([g for g in range(1, source.channels + 1) if source.channels % g == 0]))
+        out = groups * int(rng.integers(1, max(2, 8 // groups)))
+        weight = self._weights((*kernel, source.channels // groups, out))
+        extra = {"weight": weight, "stride": stride, "padding": padding, "groups": groups}
+        extra |= {"pool_kernel": pool, "pool_stride": step, "pool_padding": around}
+        fan_in = kernel[0] * kernel[1] * source.channels // groups
+        made = self._layer(MaxConv, self._with_twins(source), (*target, out), extra, fan_in)
+        projection = next(p for p in self.projections if p.target == made.name and isinstance(p, MaxConv))
+        blocks = pooled[0] * pooled[1] // made.positions
+        self.populations[-1] = replace(made, compartments=1 + projection.compartments(blocks))
 
     def add_attention(self) -> None:
         source, heads = self._pick(), int(self.rng.integers(1, 4))

@@ -10,7 +10,7 @@ from compiler.lower.state import Lowering
 from compiler.lower.values import Index, Spikes, Value
 from compiler.passes.registers import Demand, neuron_registers
 from neurochip.errors import UnsupportedError
-from neurochip.network.projections import Dense, Pool, Projection
+from neurochip.network.projections import Conv, Dense, Pool, Projection
 
 
 def lower_mask(state: Lowering, node: Node) -> Value:
@@ -71,10 +71,15 @@ def _link(node: Node, name: str, operand: Spikes, seen: Index, main: Spikes, wei
     common = {"name": name, "sources": operand.shared(), "target": node.name, "origin": node.name}
     if source == grid and np.array_equal(seen, ids):
         return Pool(**common, weight=weight)  # type: ignore[arg-type]
-    if source.positions == 1 and source.channels == grid.channels and np.array_equal(seen, channel):
-        reach = (grid.height, grid.width)  # every window holds the only position
-        return Pool(**common, weight=weight, kernel=reach, padding=(reach[0] - 1, reach[1] - 1))  # type: ignore[arg-type]
     heads = seen[: grid.channels] % source.channels
+    reach = (grid.height, grid.width)
+    around = (reach[0] - 1, reach[1] - 1)  # every window holds the only position
+    if source.positions == 1 and source.channels == grid.channels and np.array_equal(seen, channel):
+        return Pool(**common, weight=weight, kernel=reach, padding=around)  # type: ignore[arg-type]
+    if source.positions == 1 and np.array_equal(seen, heads[channel]):
+        taps = np.zeros((*reach, source.channels, grid.channels), np.int8)
+        taps[:, :, heads, np.arange(grid.channels)] = weight
+        return Conv(**common, weight=taps, padding=around, counted=False)  # type: ignore[arg-type]
     same_place = (source.height, source.width) == (grid.height, grid.width)
     if same_place and np.array_equal(seen, position * source.channels + heads[channel]):
         matrix = np.zeros((source.channels, grid.channels), np.int8)

@@ -141,7 +141,8 @@ def expect_layout(node: Node, spikes: Spikes | Current, index: NDArray[np.int64]
     """Refuse a windowed op whose input is not laid out as (C, H, W) over the population's own grid."""
     if spikes.index.shape != index.shape or not np.array_equal(spikes.index, index):
         raise UnsupportedError(
-            f"node {node.name!r}: its input is a rearranged population; expected (C, H, W) = {index.shape} in place"
+            f"{node.op.mnemonic} {node.name!r}: its windows cross a rearranged population; expected the neurons' own "
+            f"(C, H, W) in place, found windows on {index.shape}; pool or convolve images, not tokens by channels"
         )
 
 

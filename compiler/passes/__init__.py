@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.passes.check_ops import CheckOps
 from compiler.passes.fit_registers import FitRegisters
 from compiler.passes.fold_batch_norm import FoldBatchNorm
 from compiler.passes.fold_scales import FoldScales
@@ -14,6 +15,7 @@ from compiler.passes.quantise import Quantise
 from compiler.passes.target import Pass, Target
 
 PASSES: tuple[Pass, ...] = (
+    CheckOps(),
     FoldBatchNorm(),
     FuseAttention(),
     FoldScales(),

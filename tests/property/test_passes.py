@@ -30,7 +30,7 @@ from compiler.ir.verify import verify
 from compiler.passes import PASSES
 from tests.spiking_graphs import Model, attention, data, target, tiny_spikformer
 
-FOLD_NORM, FUSE, FOLD_SCALES, RESIDUALS, MERGE, POOLING, READOUT, QUANTISE, REGISTERS = PASSES
+CHECK, FOLD_NORM, FUSE, FOLD_SCALES, RESIDUALS, MERGE, POOLING, READOUT, QUANTISE, REGISTERS = PASSES
 BEFORE_QUANTISE = PASSES[:-2]
 SEEDS = st.integers(0, 2**32 - 1)
 few = settings(max_examples=25, deadline=None)

@@ -65,6 +65,20 @@ def test_every_chip_rule_for_overflow_leak_and_comparison_is_exact(seed: int) ->
     assert (trace.wraps, trace.clips) == (reference.wraps, reference.clips)
 
 
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_currents_joined_by_their_maximum_are_exact(seed: int) -> None:
+    network, x = random_network(seed, maxima=True)
+    program = mapped(network)
+    difference, _ = differing(program, x)
+    assert difference is None
+    joined = sum(p.size * (p.compartments - 1) for p in network.populations)
+    neurons = sum(p.size for p in network.populations if p.neuron.kind in ("lif", "readout"))
+    assert joined > 0
+    on_cores = program.use["neurons"][program.cores["kind"] == 0]
+    assert on_cores.sum() == neurons + joined
+
+
 @settings(max_examples=15, deadline=None)
 @given(SEEDS)
 def test_packet_mode_changes_times_and_nothing_else(seed: int) -> None:

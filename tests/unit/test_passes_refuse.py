@@ -13,6 +13,7 @@ from compiler.ir.ops import (
     BatchNorm,
     Conv2d,
     Input,
+    LayerNorm,
     Linear,
     MatMul,
     MaxPool,
@@ -21,7 +22,7 @@ from compiler.ir.ops import (
     Readout,
     Reshape,
     Scale,
-    SumPool,
+    Sigmoid,
     TimeMean,
     Transpose,
 )
@@ -184,6 +185,20 @@ class TestLowerResiduals:
         )
 
 
+class TestCheckOps:
+    def test_functions_of_real_values(self):
+        m = Model()
+        x = m.add("fc", linear(4, 4), m.spikes(3, 4))
+        norm = LayerNorm(gamma=np.ones(4), beta=np.zeros(4), eps=1e-5)
+        x = m.add("gate", Sigmoid(), m.add("last", norm, m.add("first", norm, x)))
+        assert_refused(
+            "check-ops",
+            m.graph(m.add("lif", Neuron(), x)),
+            "layer_norm 'first': no chip takes it as spikes, nor any of: 2 layer_norm, 1 sigmoid; train a model with "
+            "binary neurons between its weight layers instead",
+        )
+
+
 class TestMergeLinear:
     def test_a_border_that_one_layer_would_see_otherwise(self):
         m = Model()
@@ -214,8 +229,20 @@ class TestLowerPooling:
         assert_refused(
             "lower-pooling",
             m.graph(m.add("lif", Neuron(), m.add("pool", MaxPool(kernel=(2, 2), stride=(2, 2)), x))),
-            "max_pool 'pool': the maximum of binary spikes is an OR population, but conv2d 'conv' gives "
-            "real[3, 4, 4]; move the pool behind the neuron, which gives other results: train again",
+            "max_pool 'pool': takes the maximum of real currents of conv2d 'conv', and neither T = 1 makes it an OR of "
+            "spikes nor has this chip dendrites that join by their maximum; choose a chip with neuron.dendrites, T = 1 "
+            "with neurons right behind the pool, or move the pool behind the neuron, which gives other results: train "
+            "again",
+        )
+
+    def test_the_maximum_of_tokens(self):
+        m = Model()
+        x = m.add("fc", linear(4, 4), m.spikes(2, 3, 4))
+        assert_refused(
+            "lower-pooling",
+            m.graph(m.add("lif", Neuron(), m.add("pool", MaxPool(kernel=(2, 2), stride=(2, 2)), x))),
+            "max_pool 'pool': the maximum of binary spikes is an OR population, but linear 'fc' gives real[2, 3, 4]; "
+            "pool the results of one convolution",
         )
 
     def test_averages_before_a_kernel_of_3(self):
@@ -406,16 +433,7 @@ class TestQuantise:
         self.refused(
             m.graph(m.add("lif", replace(CANONICAL, threshold=0.0), m.spikes(4))),
             "neuron 'lif': its currents are whole numbers, of which its threshold 0 lets it fire without input; "
-            "use a scale and a threshold that are powers of two, or T = 1",
-        )
-
-    def test_a_threshold_between_two_whole_numbers(self):
-        m = Model()
-        x = m.add("window", SumPool(kernel=(2, 2), stride=(2, 2)), m.spikes(1, 4, 4))
-        self.refused(
-            m.graph(m.add("lif", replace(CANONICAL, threshold=1.3), x)),
-            "neuron 'lif': its currents are whole numbers, of which its threshold 1.3 is too far from a whole number; "
-            "use a scale and a threshold that are powers of two, or T = 1",
+            "train with one above v_reset",
         )
 
 

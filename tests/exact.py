@@ -1,0 +1,55 @@
+"""One model on one chip: quantised graph, integer network and simulated program must be one computation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.ir.graph import Graph
+from compiler.ir.ops import Input
+from compiler.pipeline import Options, compile_graph, run_passes
+from neurochip.chip.load import load_chip
+from neurochip.chip.spec import ChipSpec
+from neurochip.program.image import Program
+from neurochip.sim.check import Check
+from neurochip.sim.engine import run_program
+
+
+def ranged(graph: Graph, low: float = -3.0, high: float = 3.0) -> Graph:
+    """``graph`` whose analog inputs have a range."""
+    nodes = [
+        replace(node, op=replace(node.op, low=low, high=high))
+        if isinstance(node.op, Input) and not node.op.integer
+        else node
+        for node in graph.nodes
+    ]
+    return graph.with_nodes(nodes)
+
+
+def any_input(graph: Graph, batch: int = 2, seed: int = 0) -> np.ndarray:
+    """Images in the range of the input, or spikes of every step."""
+    op, rng = graph.inputs[0].op, np.random.default_rng(seed)
+    if op.integer:
+        return rng.binomial(1, 0.4, (graph.timesteps, batch, *op.shape)).astype(float)
+    return rng.uniform(op.low, op.high, (batch, *op.shape))
+
+
+def assert_exact(graph: Graph, chip: ChipSpec | None = None, x: np.ndarray | None = None, seed: int = 0) -> Program:
+    """Compile ``graph`` and compare, on ``x`` or random input: all logits, each spike of the simulator with the
+    network's, and the spikes of every neuron layer, step and image with the quantised graph's. Returns the program.
+    """
+    chip = load_chip("loihi") if chip is None else chip
+    x = any_input(graph, seed=seed) if x is None else x
+    quantised = run_passes(graph, chip, chip.weight_format(None).bits)
+    program = compile_graph(graph, chip, Options(placement="hilbert"))
+    check = Check(program.network, x)
+    trace = run_program(program, x, observe=check.observe)
+    assert check.difference is None
+    expected, network = quantised.run(x), program.network.run(x)
+    assert (trace.wraps, trace.clips) == (0, network.clips)
+    np.testing.assert_allclose(trace.logits, expected.logits, rtol=1e-12, atol=1e-12)
+    for name, counts in expected.spikes.items():
+        np.testing.assert_array_equal(network.spikes[name].sum(axis=(2, 3)), counts.T, err_msg=name)
+    assert any(counts.any() for counts in expected.spikes.values()), "nothing fires: the test shows nothing"
+    return program
