@@ -180,15 +180,18 @@ def expanded(network: Network, place: Site, chip: ChipSpec, choices: Choices, me
     """The expansion with the fewest neurons in place of the product. Raises ``CapacityError`` if no board holds it."""
     neurons_behind(place, method)
     plans = plans_of(place.shape, chip, method, choices.max_interval)
+    taken = sum(p.size for p in network.populations if p.home == "core" and p.neuron.kind not in ("product", "source"))
     capacity = chip.max_chips * chip.cores_per_chip * chip.limits.neurons
-    plan, origin = plans[0], place.population.origin
-    if plan.neurons > capacity:
+    origin = place.population.origin
+    fitting = [plan for plan in plans if taken + plan.neurons <= capacity]
+    if not fitting:
         raise CapacityError(
-            f"layer {origin!r}: attention by {method} takes {plan.neurons:,} neurons at least ({plan}); the largest "
-            f"{chip.name!r} system has {capacity:,}; use another --attention, fewer tokens, or smaller heads"
+            f"layer {origin!r}: attention by {method} takes {plans[0].neurons:,} neurons at least ({plans[0]}) beside "
+            f"{taken:,} of other layers; the largest {chip.name!r} system has {capacity:,}; use another --attention, "
+            "fewer tokens, or smaller heads"
         )
     refusal: UnsupportedError | None = None
-    for plan in (plan for plan in plans if plan.neurons <= capacity):
+    for plan in fitting:
         try:
             return replaced(network, place, plan, chip, choices)
         except UnsupportedError as error:  # gates that this chip cannot make; another order may need others

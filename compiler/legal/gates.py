@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class Gate:
         return self.timesteps > 1 and (self.low < 0 or self.threshold > 1)
 
 
+@cache
 def gate_registers(gate: Gate, rules: Arithmetic, weights: WeightFormat) -> tuple[Neuron, int]:
     """Registers of ``gate`` and its weight shift: the membrane holds ``sum << shift``.
 

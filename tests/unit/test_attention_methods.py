@@ -168,7 +168,7 @@ def test_capacity_is_checked_before_any_neuron_is_made() -> None:
     text = refused(network, tiny, "coincidence")
     plan = expansions(Shape(height=4, width=4, heads=1, depth=8), ("digits",), 7)[0]
     assert f"attention by coincidence takes {plan.neurons:,} neurons at least (order" in text
-    assert "the largest 'able' system has 1,024" in text
+    assert "beside 560 of other layers; the largest 'able' system has 1,024" in text
     units = changed(attention_unit__operands={**json.loads(ABLE.to_json())["attention_unit"]["operands"], "value": 100})
     assert "a head of 16 tokens x 8 channels needs 384 bits of operands, a unit of 'able' has 100" in refused(
         network, units, "unit"
