@@ -158,8 +158,10 @@ class Batch:
         self.clock.start(self.size)
         history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
         tick_ns = np.zeros((self.size, network.ticks))
+        longest_first = sorted(plans, key=lambda plan: plan.cost, reverse=True)  # so that threads end together
+        interval, timesteps = network.interval, network.timesteps
         for self.tick in range(network.ticks):
-            now = [plan for plan in plans if network.interval > 1 or self._step_of(plan)[1] == 0]
+            now = [p for p in longest_first if interval > 1 or 0 <= self.tick - p.population.depth < timesteps]
             self._collect(now)
             for plan, emission in zip(now, self.workers.map(self._advance, now), strict=True):
                 if self.observe is not None and emission is not None:

@@ -97,6 +97,11 @@ class PopulationPlan:
     routes: NDArray[np.int32]
 
     @property
+    def cost(self) -> int:
+        """About how long a step takes, in additions."""
+        return self.population.positions * (8 * self.population.channels + sum(p.weight.size for p in self.incoming))
+
+    @property
     def n_slices(self) -> int:
         """Channel slices of one position."""
         return -(-self.population.channels // self.slice_width)

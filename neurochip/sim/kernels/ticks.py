@@ -85,6 +85,12 @@ def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArr
             if north:
                 spans[3 * plane + times.router[c]] += north
             dense, conv, sparse, out = ops[0, c], ops[1, c], ops[2, c], sent[c]
+            rare = ops[3, c] | ops[4, c] | processor_ops[c]
+            if not (dense | conv | sparse | out | received | active[c] | spikes[c] | rare):  # most cores, most ticks
+                took = 0.0 if times.processor[c] else times.neurons[c] * ns[3]
+                busy[c] += took
+                most = max(most, took)
+                continue
             took = (
                 dense * ns[0]
                 + conv * ns[1]
