@@ -343,7 +343,7 @@ def spoiled(program, table, row, column, value):
 @pytest.mark.parametrize(
     ("table", "column", "value", "words"),
     [
-        ("cores", "kind", 7, "cores: row 0 kind must be 0 to 2"),
+        ("cores", "kind", 7, "cores: row 0 kind must be 0 to 3"),
         ("cores", "x", 96, "cores: row 0 x must be 0 to 95"),
         ("cores", "chip", -1, "cores: row 0 chip must be"),
         ("cores", "slot", 4, "slot 4 on routers of 4 neuron cores"),
