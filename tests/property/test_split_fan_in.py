@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from compiler.legal.fan_in import needs, together
 from compiler.legal.separate_axons import SeparateAxons
 from compiler.legal.split_fan_in import SplitFanIn
 from compiler.lower.balance import balance
+from compiler.mapping.check import check_program
+from compiler.mapping.map import map_network
 from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
@@ -22,8 +26,10 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Network
 from neurochip.network.projections import Einsum, Pool, Source
 from neurochip.network.validate import validate_network
+from neurochip.program.file import load_program, save_program
 from tests.crossbar_chips import crossbar_chip
 from tests.legal_networks import layers
+from tests.property.test_simulator import ORIGIN
 from tests.property.test_time import simulated
 from tests.small_chips import small_chip
 from tests.strategies import random_network
@@ -206,3 +212,27 @@ def test_sums_that_do_not_split_are_refused() -> None:
     chip = small_chip(input_axons=3, arithmetic=RULES, weight_sharing=False, counts=False)
     with pytest.raises(CapacityError, match="do not split into parts that fit"):
         SplitFanIn().run(network, chip, WIDE)
+
+
+def test_intervals_bursts_ranges_and_steps_back_survive_the_file(tmp_path: Path) -> None:
+    network, x = dense(3)
+    chip = small_chip(input_axons=18, arithmetic=RULES, weight_sharing=False)
+    lif = network.populations[1]
+    back = Pool(name="back", sources=(Source(lif.name, steps_back=1),), target=lif.name, origin=lif.name, shift=6)
+    looped = replace(network, projections=(*network.projections, back))
+    program = map_network(balance(SplitFanIn().run(looped, chip, WIDE), 7), chip, ORIGIN, ())
+    check_program(program, arithmetic=False)
+    save_program(program, tmp_path / "split.ncp")
+    loaded = load_program(tmp_path / "split.ncp").network
+    assert loaded.interval == program.network.interval > 1
+    assert loaded.populations == program.network.populations
+    assert [p.sources for p in loaded.projections] == [p.sources for p in program.network.projections]
+    equal(program.network, loaded, x)
+
+
+def test_programs_without_them_do_not_mention_them(tmp_path: Path) -> None:
+    network, _ = dense(3)
+    save_program(map_network(balance(network, 7), small_chip(arithmetic=RULES), ORIGIN, ()), tmp_path / "plain.ncp")
+    with zipfile.ZipFile(tmp_path / "plain.ncp") as file:
+        text = file.read("manifest.json").decode()
+    assert not any(f'"{word}"' in text for word in ("interval", "steps_back", "approximate"))
