@@ -1,0 +1,19 @@
+"""Spiking self-attention on every chip, every method (``benchmarks/attention_on_chips.py`` says how)."""
+
+from __future__ import annotations
+
+from benchmarks import attention_on_chips, attention_page
+from benchmarks.settings import Results, Settings
+
+
+def run(settings: Settings) -> Results:
+    """The smallest layer if quick; otherwise all sizes, and the page ``docs/attention-on-chips.md`` with its plots."""
+    found = attention_on_chips.measured(quick=settings.quick)
+    neurons = attention_on_chips.neuron_rows(quick=settings.quick)
+    if not settings.quick:
+        attention_page.write(found, neurons)
+    tables = {
+        "Neurons of attention by coincidence": neurons,
+        "Attention on chips (* = chosen by auto)": [one.row() for one in found],
+    }
+    return Results(tables=tables)
