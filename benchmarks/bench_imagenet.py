@@ -128,7 +128,7 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
     if "check" in part:
         tables["compared with the integer reference"] = [part["check"]]
     if "packet" in part:
-        tables["packet network"] = [_packets(part["packet"])]
+        tables["packet network"] = [_packets(part["packet"], facts["analytic"])]
     return {f"{name}: {title}": rows for title, rows in tables.items()}
 
 
@@ -139,7 +139,8 @@ def summary(name: str, facts: Facts) -> Row:
         row["of SpikingJelly"] = _beside(facts["analytic"], facts["torch"])["ours / theirs"]
     row["per image of 8"] = _side_by_side(facts["analytic"], facts["eight"])["wall of an image"]
     if "packet" in facts:
-        row |= {f"packet {key}": value for key, value in _packets(facts["packet"]).items() if key in ("s", "M hops/s")}
+        packets = _packets(facts["packet"], facts["analytic"])
+        row |= {f"packet {key}": packets[key] for key in ("s", "M hops/s", "latency, analytic / packet")}
     return row
 
 
@@ -163,6 +164,7 @@ def _simulated(name: str, run: Facts) -> dict[str, object]:
     return {
         "model": name,
         "simulate, s": run["wall_s"],
+        "set-up, s": run["setup_s"],
         "simulate, GB": run["peak_bytes"] / 1e9,
         "G accumulates": run["synaptic_operations"] / 1e9,
         "G/s and core": speed / 1e9,
@@ -194,11 +196,13 @@ def _side_by_side(one: Facts, eight: Facts) -> dict[str, object]:
     }
 
 
-def _packets(run: Facts) -> dict[str, object]:
+def _packets(run: Facts, analytic: Facts) -> dict[str, object]:
     return {
         "s": run["wall_s"],
         "M hops": run["hops"] / 1e6,
         "M hops/s": run["hops"] / run["wall_s"] / 1e6,
+        "latency, analytic / packet": analytic["latency_s"] / run["latency_s"],
+        "memory, GB": run["peak_bytes"] / 1e9,
         **run["noc"],
     }
 

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,9 @@ def simulate_job(
     facts: Facts = {"load_s": time.perf_counter() - begun}
     if warm_up:
         begun = time.perf_counter()
-        run_program(loaded, images, noc=noc, threads=threads)
+        warm = run_program(loaded, images, noc=noc, threads=threads)
         facts["warm_up_s"] = time.perf_counter() - begun
+        facts["setup_s"] = warm.setup_seconds
     walls, cpus = [], []
     for _ in range(repeat):
         gc.collect()
@@ -151,13 +153,34 @@ def _profiled(loaded: Any, images: Any, noc: str, work: Any) -> Facts:
     total = sum(seconds for _, seconds in own.values())
     hottest = sorted(own.items(), key=lambda item: -item[1][1])[:HOTTEST]
     tokens = [work[name] for name in token_layers(loaded.network)]
-    seconds = own.get("synapses.py:add_pointwise", (0, 0.0))[1]
+    token_seconds = _delivery_seconds(loaded, images, noc)
+    seconds = sum(token_seconds[name] for name in token_layers(loaded.network))
     operations = sum(w.operations for w in tokens)
     return {
         "profile_s": total,
         "hottest": [{"function": n, "calls": calls, "seconds": s, "share": s / total} for n, (calls, s) in hottest],
         "token_kernel": {"operations": operations, "seconds": seconds, "bare_rate": ceiling(tokens)},
     }
+
+
+def _delivery_seconds(loaded: Any, images: Any, noc: str) -> Counter[str]:
+    """Seconds to deliver the spikes of each projection, booking included, on one thread."""
+    from neurochip.sim import engine
+
+    seconds: Counter[str] = Counter()
+    plain = engine.Batch._deliver
+
+    def timed(batch: Any, plan: Any, projection: Any, current: Any) -> None:
+        begun = time.perf_counter()
+        plain(batch, plan, projection, current)
+        seconds[projection.projection.name] += time.perf_counter() - begun
+
+    engine.Batch._deliver = timed  # type: ignore[method-assign]
+    try:
+        engine.run_program(loaded, images, noc=noc, threads=1)
+    finally:
+        engine.Batch._deliver = plain  # type: ignore[method-assign]
+    return seconds
 
 
 def _rates(network: Any, trace: Any) -> list[float]:

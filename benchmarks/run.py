@@ -48,6 +48,10 @@ QUICK_MODELS = ("spikformer-4-384@1",)
     "--torch-python", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PYTHON",
     help="A Python with PyTorch and SpikingJelly 2 to run the same models with.",
 )  # fmt: skip
+@click.option(
+    "--sanafe-python", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PYTHON",
+    help="A Python with SANA-FE to run the integrate-and-fire network with.",
+)  # fmt: skip
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Where models and programs are kept.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
 def main(
@@ -57,6 +61,7 @@ def main(
     packet_noc: bool,
     check: bool,
     torch_python: Path | None,
+    sanafe_python: Path | None,
     cache: Path | None,
     output: Path | None,
 ) -> None:
@@ -66,6 +71,7 @@ def main(
         cache=cache or default_cache(),
         models=models or (QUICK_MODELS if quick else MODELS_MEASURED),
         torch_python=torch_python,
+        sanafe_python=sanafe_python,
         packet_noc=packet_noc,
         check=check,
     )

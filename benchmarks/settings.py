@@ -23,6 +23,7 @@ class Settings:
         models: full-size models to measure, names of ``benchmarks.models.MODELS`` with their steps, such as
             ``spikformer-8-512@4``.
         torch_python: a Python with PyTorch and SpikingJelly 2, to run the same models beside ours.
+        sanafe_python: a Python with SANA-FE, to run the integrate-and-fire network beside ours.
         packet_noc: move every packet of full-size models, too.
         check: compare one image of every full-size model with the integer reference.
     """
@@ -31,6 +32,7 @@ class Settings:
     cache: Path
     models: tuple[str, ...] = ()
     torch_python: Path | None = None
+    sanafe_python: Path | None = None
     packet_noc: bool = True
     check: bool = False
 
