@@ -21,9 +21,9 @@ from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.synapses import Window
 from neurochip.sim.offsets import offsets_of
 from neurochip.sim.panels import panels_of
+from neurochip.sim.rules import update_rules
 
 Kernel = Callable[..., Any]
-LINEAR = ("toward_zero", "past_zero", "down")
 DENSE_FROM = 0.2
 """Spikes per source neuron from which a matrix product beats the addition of rows: ratio of the kernels' rates."""
 MAX_WEIGHT = 127
@@ -125,9 +125,7 @@ def make_schedule(program: Program) -> Schedule:
     tiles_of = _grouped(program.tiles["population"], len(network.populations))
     blocks_of = _grouped(program.synapses["projection"], len(network.projections))
     routes_of = _grouped(program.tiles["population"][program.routes["source_tile"]], len(network.populations))
-    plans = tuple(
-        _plan_population(program, i, tiles_of[i], routes_of[i], blocks_of) for i in order
-    )  # fmt: skip
+    plans = tuple(_plan_population(program, i, tiles_of[i], routes_of[i], blocks_of) for i in order)
     bundles = tuple(tuple((number[s.population], s.delay) for s in bundle) for bundle in program.bundles)
     return Schedule(program=program, populations=plans, bundles=bundles)
 
@@ -215,84 +213,6 @@ def _common_shift(network: Network, population: Population) -> int:
     return min(shifts, default=0)
 
 
-def update_rules(network: Network, population: Population, shift: int) -> Rules:
-    """The chip's arithmetic and the population's registers as plain integers for the kernel."""
-    rules, neuron = network.arithmetic, population.neuron
-    linear = LINEAR.index(rules.linear_leak or LINEAR[0]) + 1 if rules.leak == "linear" and neuron.decay else 0
-    keep = (1 << rules.decay_bits) - (0 if linear else neuron.decay)
-    power = keep & (keep - 1) == 0
-    halvings = rules.decay_bits - keep.bit_length() + 1 if power else -1
-    plain = rules.leak_rounding == "toward_zero" and rules.membrane_overflow == "clip" and neuron.reset == "hard"
-    plain = plain and not linear and (rules.leak_order != "after" or not neuron.decay)
-    top = (1 << (min(rules.current_bits, 31) - 1)) - 1
-    return Rules(
-        keep=keep,
-        decay_bits=rules.decay_bits,
-        halvings=halvings,
-        round_down=int(rules.leak_rounding == "down"),
-        threshold=neuron.threshold,
-        soft=int(neuron.reset == "soft"),
-        reset_by=neuron.threshold + neuron.threshold_offset,
-        fires_ge=int(rules.fires == "ge"),
-        readout=int(neuron.kind == "readout"),
-        current_bits=rules.current_bits,
-        current_wraps=int(rules.current_overflow == "wrap"),
-        membrane_bits=rules.membrane_bits,
-        membrane_wraps=int(rules.membrane_overflow == "wrap"),
-        shift=shift,
-        safe=int(plain and power and rules.membrane_bits < 31 and current_bound(network, population) <= top),
-        linear=linear,
-        leak_by=neuron.decay if linear else 0,
-        leak_last=int(rules.leak_order == "after"),
-    )
-
-
-def current_bound(network: Network, population: Population) -> int:
-    """Largest magnitude one step's current can reach, raw units, whatever spikes arrive."""
-    total = 0
-    for projection in network.incoming[population.name]:
-        if isinstance(projection, Product):
-            operand = network.by_name[projection.sources[0].population]
-            held = operand.channels // projection.heads * (projection.limit or operand.positions)
-            total += held << projection.shift
-            continue
-        if isinstance(projection, Bias):
-            total += sum(
-                int(np.abs(row.astype(np.int64)).max()) << s
-                for row, s in zip(projection.weight, projection.shifts, strict=True)
-            )
-            continue
-        if isinstance(projection, Encoder):
-            levels = max(abs(network.input.low), abs(network.input.high))
-            acc = int(np.abs(projection.weight.astype(np.int64)).sum(axis=(0, 1, 2)).max()) * levels + int(
-                np.abs(projection.bias).max(initial=0)
-            )
-            total += ((acc * projection.multiplier >> projection.down) + 1) << projection.shift
-            continue
-        source = network.by_name[projection.sources[0].population]
-        high = sum(network.by_name[s.population].high for s in projection.sources)
-        if isinstance(projection, Pool):
-            total += abs(projection.weight) * projection.kernel[0] * projection.kernel[1] * high << projection.shift
-            continue
-        if isinstance(projection, Einsum):
-            total += abs(projection.weight) * projection.fan_in * high << projection.shift
-            continue
-        weight = getattr(projection, "weight", np.zeros((1, 1), np.int8))
-        positions = source.positions // population.positions if isinstance(projection, Gather) else 1
-        if isinstance(projection, MaxConv):
-            rows, columns = projection.grids(source.height, source.width)[1]
-            positions = rows * columns // population.positions
-        total += _rows_bound(weight) * positions * high << projection.shift
-    return total
-
-
-def _rows_bound(weight: NDArray[np.integer[Any]]) -> int:
-    """Largest magnitude a sum of inputs 0..1 can have at one output; outputs are the last axis."""
-    rows = weight.reshape(-1, weight.shape[-1])
-    up = np.maximum(rows, 0).sum(axis=0, dtype=np.int64).max(initial=0)
-    return int(max(up, -np.minimum(rows, 0).sum(axis=0, dtype=np.int64).min(initial=0)))
-
-
 def _plan_projection(
     program: Program, projection: Projection, target: Population, blocks: NDArray[np.int64], shift: int, width: int
 ) -> ProjectionPlan:
@@ -335,11 +255,11 @@ def _geometry(
     def window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Window:
         return Window(source.height, source.width, target.height, target.width, *kernel, *stride, *padding)
 
-    if isinstance(projection, Einsum) or (isinstance(projection, Pool) and source.coding == "graded"):
-        lists = "mac" if source.coding == "graded" else "sparse"
-        return add_indexed, np.full((1, 1), projection.weight, np.int16), window((1, 1), (1, 1), (0, 0)), 1, lists
+    point, payload = window((1, 1), (1, 1), (0, 0)), source.coding == "graded"
+    if isinstance(projection, Einsum) or (isinstance(projection, Pool) and payload):
+        return add_indexed, np.full((1, 1), projection.weight, np.int16), point, 1, "mac" if payload else "sparse"
     if isinstance(projection, Dense):
-        return kernels.add_windows, projection.weight, window((1, 1), (1, 1), (0, 0)), 1, "dense"
+        return kernels.add_windows, projection.weight, point, 1, "dense"
     if isinstance(projection, Gather):
         block = (source.height // target.height, source.width // target.width)
         return kernels.add_blocks, projection.weight, window(block, block, (0, 0)), 1, "dense"

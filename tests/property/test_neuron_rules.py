@@ -12,7 +12,7 @@ from neurochip.network.network import Neuron
 from neurochip.network.reference import bounded, leaked, update
 from neurochip.sim.kernels.neurons import Rules
 from neurochip.sim.kernels.neurons import update as kernel
-from neurochip.sim.schedule import update_rules
+from neurochip.sim.rules import update_rules
 from tests.small_networks import one_population
 from tests.strategies import random_arithmetic
 
