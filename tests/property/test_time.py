@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -206,3 +207,28 @@ def test_bursts_that_must_wait_are_refused() -> None:
     later = replace(network, projections=(*network.projections, one_to_one("sum", "readout")))
     with pytest.raises(UnsupportedError, match="relays carry single spikes"):
         balance(replace(later, interval=network.by_name["sum"].high), 1)
+
+
+def test_idle_ticks_pay_their_barrier_too() -> None:
+    """Ten ticks a step, of which most have nothing to do: each lasts at least as long as the barrier."""
+    network, x = chain(2)
+    plain, slow = simulated(network, x, 7), simulated(replace(network, interval=10), x, 7)
+    barrier = plain.tick_ns.min()
+    assert slow.tick_ns.shape[1] == 4 * 10 + 1 + 3
+    assert barrier > 0
+    idle = slow.tick_ns[:, 5:10]
+    assert (idle >= slow.tick_ns.min()).all()
+    assert slow.tick_ns.min() > 0
+    assert slow.tick_ns.sum() > plain.tick_ns.sum() + 30 * len(x[0]) * slow.tick_ns.min()
+
+
+def test_fixed_ticks_all_last_as_long_as_the_chip_says() -> None:
+    network, x = chain(2)
+    tick = {"value": 1, "unit": "ms", "source": "neurochip", "status": "assumed", "note": "a test"}
+    chip = json.loads(small_chip().to_json())
+    chip["time"] = {"kind": "fixed", "tick": tick}
+    for profile in chip["profiles"].values():
+        profile.pop("barrier")
+    trace = simulated(replace(network, interval=10), x, 7, ChipSpec.model_validate(chip))
+    assert trace.overruns == 0
+    np.testing.assert_allclose(trace.tick_ns, 1e6)
