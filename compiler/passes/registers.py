@@ -14,7 +14,6 @@ from neurochip.errors import UnsupportedError
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Neuron
 
-
 FINER_LEAK = 3
 """Fractional bits that make the constant of an approximated leak finer, where its register is wide enough."""
 
