@@ -48,22 +48,19 @@ class Base:
 def possible_bases(
     weights: Sequence[tuple[Ints, int]], types: int, limit: int, biases: Ints | None = None
 ) -> list[Base]:
-    """Bases for all projections into one population, the one with the fewest axons first; may be none.
+    """Bases for all projections into one population; may be none.
 
     Args:
         weights: of each projection, (..., C_out) raw weights and the number of its sources.
         types: axon types of a core. limit: largest magnitude of a type's weight.
-        biases: (n, C_out) raw values that come through axons of the same types; the last base reaches them all.
+        biases: (n, C_out) raw values that come through axons, too: one base leaves them a type, and the last one's
+            values add up to them.
     """
     columns = np.concatenate([w.reshape(-1, w.shape[-1]) for w, _ in weights]).astype(np.int64)
-    made = (distinct_base(columns, types), sum_base(weights, types), digit_base(columns, types))
-    found = sorted(
-        (base for base in made if base is not None),
-        key=lambda base: sum(count * len(base.lines_of(w)) for w, count in weights),
-    )
-    whole = None if biases is None else digit_base(columns, types, biases)
-    found += [] if whole is None else [whole]
-    return [base for base in found if np.abs(base.values).max(initial=0) <= limit]
+    made = [distinct_base(columns, types), sum_base(weights, types), digit_base(columns, types, limit)]
+    if biases is not None:
+        made += [digit_base(columns, types - 1, limit), digit_base(columns, types, limit, biases)]
+    return [base for base in made if base is not None and np.abs(base.values).max(initial=0) <= limit]
 
 
 def distinct_base(columns: Ints, types: int) -> Base | None:
@@ -117,21 +114,27 @@ def fewest_lines(value: int, values: tuple[int, ...]) -> tuple[int, ...] | None:
     return None if rest or sum(counts) > MAX_DIGIT else tuple(counts)
 
 
-def digit_base(columns: Ints, types: int, biases: Ints | None = None) -> Base | None:
+def digit_base(columns: Ints, types: int, limit: int, biases: Ints | None = None) -> Base | None:
     """Positive digits and one negative value, {1, 2, 4, -8} for four bits, times each neuron's common factor.
 
-    With ``biases`` (n, C_out), the factor is theirs, too, and neurons without negative weights keep a negative value.
+    The factor is 1 where its multiples would exceed ``limit``. With ``biases`` (n, C_out), the factor is theirs, too,
+    and neurons without negative weights keep a negative value.
     """
     divided = columns if biases is None else np.concatenate([columns, biases])
     factor = np.maximum(np.gcd.reduce(divided, axis=0), 1)
-    small = columns // factor
-    low, high = int(small.min(initial=0)), int(small.max(initial=0))
-    negative = low < 0 or (biases is not None and bool((biases < 0).any()))
-    digits = digit_values(max(high, -low - 1, 1 if high > 0 or not negative else 0), types - negative)
-    if digits is None:
-        return None
-    top = sum(value * count for value, count in digits)
-    units = [value for value, _ in digits] + [-(top + 1)] * negative
+    while True:
+        small = columns // factor
+        low, high = int(small.min(initial=0)), int(small.max(initial=0))
+        negative = low < 0 or (biases is not None and bool((biases < 0).any()))
+        digits = digit_values(max(high, -low - 1, 1 if high > 0 or not negative else 0), types - negative)
+        if digits is None:
+            return None
+        top = sum(value * count for value, count in digits)
+        units = [value for value, _ in digits] + [-(top + 1)] * negative
+        wide = (factor > 1) & (max(map(abs, units)) * factor > limit)
+        if not wide.any():
+            break
+        factor = np.where(wide, 1, factor)
     lines = [t for t, (_, count) in enumerate(digits) for _ in range(count)] + [len(digits)] * negative
     return Base(values=np.array(units, np.int64)[:, None] * factor, lines=tuple(lines))
 

@@ -14,6 +14,9 @@ from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Conv, Dense, Gather, Projection
 
+STROBE_AXONS = 2
+"""Always-on axons kept free for neurons that read bursts on crossbars."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -45,6 +48,9 @@ def needs(network: Network, population: Population, chip: ChipSpec, bits: int) -
         words = synapse_words(projection, source, population, one, one, one, chip, bits)
         rows = rows_of(projection, chip)
         found[projection.name] = Needs(rows * int(np.max(axons)), rows * int(np.max(words)))
+    sources = (network.by_name[s.population] for p in incoming for s in p.sources)
+    if chip.limits.axon_types and population.neuron.kind == "lif" and any(s.neuron.kind == "burst" for s in sources):
+        found[f"{population.name}.strobe"] = Needs(STROBE_AXONS, STROBE_AXONS)  # see ``strobes``
     return found
 
 

@@ -52,21 +52,29 @@ def typed(network: Network, population: Population, chip: ChipSpec) -> list[Proj
         return []
     totals = np.array([bias_total(p) for p in biases]) if biases else None
     bases = population_bases(network, population, synapses, chip, totals)
+    found: list[list[Projection]] = []
     for base in bases:
         try:
             axons = typed_biases(biases, base, population, chip)
         except UnsupportedError:
-            if base is bases[-1]:
+            if base is bases[-1] and not found:
                 raise
         else:
-            return [*(with_types(p, population, base) for p in synapses), *axons]
-    raise AssertionError("a population has at least one base")
+            found.append([*(with_types(p, population, base) for p in synapses), *axons])
+    return min(found, key=lambda typed: sum(axons_of(network, p) for p in typed))
+
+
+def axons_of(network: Network, projection: Projection) -> int:
+    """Axons of a core that one neuron of the target takes for ``projection``."""
+    if isinstance(projection, Bias):
+        return len(projection.types)
+    return fan_in(network, projection) * projection.sources[0].lines
 
 
 def population_bases(
     network: Network, population: Population, synapses: list[Projection], chip: ChipSpec, biases: Ints | None = None
 ) -> list[Base]:
-    """Bases of all ``synapses`` into ``population``, the cheapest first; the last reaches ``biases`` (n, C), too."""
+    """Bases of all ``synapses`` into ``population``; the last reaches ``biases`` (n, C), too."""
     if not synapses:
         return [Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))]
     limits = chip.limits
@@ -121,11 +129,11 @@ def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec)
         free = np.flatnonzero(column == 0)
         if len(free):
             times = -(-abs(amount) // top)
-            if amount % times == 0:  # else the digits below, or the spare type's largest value
-                column[free[0]] = amount // times
-                counts[free[0], channel] = times
-                continue
-        counts[:, channel] = digits_of(amount, column, population)
+            column[free[0]] = (abs(amount) // times) * (1 if amount > 0 else -1)
+            counts[free[0], channel] = times
+            amount -= times * int(column[free[0]])
+        if amount:
+            counts[:, channel] += digits_of(amount, column, population)
     return values, bias_of(bias, counts, values)
 
 

@@ -32,13 +32,20 @@ class Strobes:
         if not chip.limits.axon_types or network.interval == 1 or network.timesteps > 1:
             return network
         reading = [p for p in network.populations if p.home == "core" and p.neuron.kind == "lif" and hears(network, p)]
-        lift = {p.name: largest_sum(network, p) for p in reading}
+        lift = {p.name: even(largest_sum(network, p), chip) for p in reading}
         populations = tuple(
             replace(p, neuron=replace(p.neuron, threshold=p.neuron.threshold + lift.get(p.name, 0)))
             for p in network.populations
         )
         strobes = [strobe(p, lift[p.name]) for p in reading]
         return replace(network, populations=populations, projections=(*network.projections, *strobes))
+
+
+def even(lift: int, chip: ChipSpec) -> int:
+    """``lift`` or a little more, as some axons of one type bring it."""
+    top = (1 << (chip.limits.axon_type_bits - 1)) - 1
+    axons = max(1, -(-lift // top))
+    return axons * -(-lift // axons)
 
 
 def hears(network: Network, population: Population) -> bool:

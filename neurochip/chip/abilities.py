@@ -16,8 +16,8 @@ class AxonTypes(Section):
     """A binary crossbar: a synapse is one bit, and its weight is the neuron's for the type of the axon.
 
     Each axon has one of ``count`` types; each neuron has one signed weight of ``weight`` bits for every type. A model's
-    weight of ``b`` bits is spread over ``b`` axons of different types whose weights form a number base, so
-    ``weights.widths`` end at ``count`` bits.
+    weight is spread over several axons whose types' weights form a number base: as many as it has bits, or more where
+    there are fewer types than bits. ``weights.widths`` end at ``weight`` bits.
     """
 
     count: Count[Literal["types"]]

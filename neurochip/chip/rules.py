@@ -109,11 +109,11 @@ def _weights(spec: ChipSpec) -> Iterator[Problem]:
     if min(weights.widths.value) < 2:
         yield ("weights", "widths", "value"), "a signed weight needs at least 2 bits"
     types = spec.core.axon_types
-    if types is not None and max(weights.widths.value) > min(types.count.value, types.weight.value):
+    if types is not None and max(weights.widths.value) > types.weight.value:
         yield (
             ("weights", "widths", "value"),
-            f"a weight of {max(weights.widths.value)} bits needs as many axon types; the core has {types.count.value} "
-            f"of {types.weight.value} bits",
+            f"a weight of {max(weights.widths.value)} bits has digits that an axon type's weight of "
+            f"{types.weight.value} bits does not hold",
         )
     if types is None and max(weights.widths.value) > max(weights.stored.value):
         yield (

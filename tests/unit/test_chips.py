@@ -25,7 +25,7 @@ LIMITS = {
     "spinnaker": (16, 256, 524288, 57600, (2, 3, 4, 5, 6, 7, 8), 16),
     "spinnaker2": (114, 1024, 8192, 34560, (2, 3, 4, 5, 6, 7, 8), 16),
     "tianjic": (156, 256, 256, 25, (2, 3, 4, 5, 6, 7, 8), 1),
-    "truenorth": (4096, 256, 256, 16, (2, 3, 4), 15),
+    "truenorth": (4096, 256, 256, 16, (2, 3, 4, 5, 6, 7, 8), 15),
 }
 # name: tick in ns, one spike an axon and tick counts more than once, destinations of a neuron
 CLOCKS = {
@@ -127,8 +127,10 @@ def test_number_bases_bound_the_weights_of_a_crossbar():
     assert (two.high, two.shift_high) == (1, 7)
     assert -8 << four.shift_high == -(1 << (chip.limits.axon_type_bits - 1))
     data = json.loads(chip.to_json())
-    data["weights"]["widths"]["value"] = [2, 3, 4, 5]
-    with pytest.raises(ValueError, match="a weight of 5 bits needs as many axon types; the core has 4 of 9 bits"):
+    data["weights"]["widths"]["value"] = [2, 3, 4, 10]
+    with pytest.raises(
+        ValueError, match="a weight of 10 bits has digits that an axon type's weight of 9 bits does not"
+    ):
         ChipSpec.model_validate(data)
 
 
