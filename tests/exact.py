@@ -12,6 +12,7 @@ from compiler.pipeline import Options, compile_graph, run_passes
 from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
 from neurochip.program.image import Program
+from neurochip.report.report import make_report
 from neurochip.sim.check import Check
 from neurochip.sim.engine import run_program
 
@@ -52,4 +53,5 @@ def assert_exact(graph: Graph, chip: ChipSpec | None = None, x: np.ndarray | Non
     for name, counts in expected.spikes.items():
         np.testing.assert_array_equal(network.spikes[name].sum(axis=(2, 3)), counts.T, err_msg=name)
     assert any(counts.any() for counts in expected.spikes.values()), "nothing fires: the test shows nothing"
+    assert sum(layer.mac for layer in make_report(program, trace).layers) == trace.host_macs
     return program

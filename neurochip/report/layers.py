@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Encoder, Product, Projection
+from neurochip.network.validate import input_grid
 from neurochip.program.image import Program
 from neurochip.report.energy import EventCounts, Prices, joules_by_kind, ops_45nm, run_prices
 from neurochip.sim.trace import Trace
 
-LISTS = {"conv": "conv", "pool": "sparse", "einsum": "sparse"}
+KINDS = {"encoder": "conv (analog)", "conv": "conv", "max_conv": "conv", "dense": "linear", "gather": "linear"}
+"""Projection kind -> what a report calls the layer."""
+
+LISTS = {"conv": "conv", "max_conv": "conv", "pool": "sparse", "einsum": "sparse"}
 """Projection kind -> the kind of synapse list its accumulates come from; others are dense."""
 
 
@@ -133,8 +138,8 @@ def _layer(
 def _macs(program: Program, trace: Trace, population: Population) -> tuple[int, int]:
     """Multiply-accumulates on analog input: as done, and as if a still image were convolved anew at each step."""
     network = program.network
-    encoders = [p for p in network.projections if isinstance(p, Encoder)]
-    macs = {p.name: network.by_name[p.target].positions * p.weight.size for p in encoders}
+    encoders = [p for p in network.projections if isinstance(p, Encoder) and p.counted]
+    macs = {p.name: prod(p.conv_grid(*input_grid(network)[:2])) * p.weight.size for p in encoders}
     own = sum(macs[p.name] for p in encoders if p.target == population.name)
     if not own:
         return 0, 0
@@ -154,13 +159,15 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "relay"
     if any(p.kind in ("einsum", "product") for p in incoming):
         return "attention"
-    main = next((p for p in incoming if not isinstance(p, Bias)), None)
+    synapses = [p for p in incoming if not isinstance(p, Bias)]
+    main = next((p for p in synapses if p.counted), synapses[0] if synapses else None)
     if main is None:
         return "neuron"
-    names = {"encoder": "conv (analog)", "conv": "conv", "dense": "linear", "gather": "linear"}
     if main.kind == "pool":
         return "pool" if getattr(main, "kernel", (1, 1)) != (1, 1) else "neuron"
-    return names[main.kind]
+    if not main.counted and main.origin == population.origin:  # a mask, or a sum over channels
+        return "neuron"
+    return KINDS[main.kind]
 
 
 def layer_counts(program: Program, trace: Trace, population: Population) -> EventCounts:
