@@ -167,17 +167,19 @@ def by_payloads(network: Network, place: Site, chip: ChipSpec, choices: Choices)
 
 
 def plans_of(shape: Shape, chip: ChipSpec, method: str, max_interval: int) -> list[Expansion]:
-    """Expansions that ``method`` can use on ``chip``, fewest neurons first."""
+    """Expansions that ``method`` can use on ``chip``: of one tick a step, then of bursts, each by fewest neurons."""
     codings: tuple[Coding, ...] = ("graded",) if method == "graded" else ("digits", "levels", "burst")
     found = expansions(shape, codings, chip.max_delay)
-    capacity = chip.max_chips * chip.cores_per_chip * chip.limits.neurons
     quick = [plan for plan in found if plan.interval == 1]
     slow = [plan for plan in found if 1 < plan.interval <= max_interval and chip.arithmetic.soft_reset]
-    return quick if not slow or quick[0].neurons <= capacity else slow
+    return [*quick, *slow]
 
 
 def expanded(network: Network, place: Site, chip: ChipSpec, choices: Choices, method: str) -> Network:
-    """The expansion with the fewest neurons in place of the product. Raises ``CapacityError`` if no board holds it."""
+    """The first expansion that fits, and whose gates the chip can make, in place of the product.
+
+    Raises ``CapacityError`` if no board holds any.
+    """
     neurons_behind(place, method)
     plans = plans_of(place.shape, chip, method, choices.max_interval)
     taken = sum(p.size for p in network.populations if p.home == "core" and p.neuron.kind not in ("product", "source"))
@@ -185,8 +187,9 @@ def expanded(network: Network, place: Site, chip: ChipSpec, choices: Choices, me
     origin = place.population.origin
     fitting = [plan for plan in plans if taken + plan.neurons <= capacity]
     if not fitting:
+        least = min(plans, key=lambda plan: plan.neurons)
         raise CapacityError(
-            f"layer {origin!r}: attention by {method} takes {plans[0].neurons:,} neurons at least ({plans[0]}) beside "
+            f"layer {origin!r}: attention by {method} takes {least.neurons:,} neurons at least ({least}) beside "
             f"{taken:,} of other layers; the largest {chip.name!r} system has {capacity:,}; use another --attention, "
             "fewer tokens, or smaller heads"
         )

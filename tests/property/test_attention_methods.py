@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -54,8 +52,6 @@ def test_every_method_gives_the_integers_of_the_ideal_network(sizes: Sizes, seed
 @given(SIZES, SEEDS, st.sampled_from(["loihi", "loihi2", "truenorth"]))
 def test_coincidence_is_exact_in_the_arithmetic_of_each_chip(sizes: Sizes, seed: int, name: str) -> None:
     chip = load_chip(name)
-    if chip.arithmetic.leak != "exponential":
-        sizes = replace(sizes, timesteps=1)
     network, x = attention_network(sizes, chip, seed)
     same_integers(network, lowered(network, chip, "coincidence"), x)
 
