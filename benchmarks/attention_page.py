@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.attention_on_chips import HEAD, INPUT_RATE, MOST_NEURONS, RATE, Measured
-from benchmarks.attention_plot import line_chart
+from benchmarks.line_chart import line_chart
 from benchmarks.settings import ROOT
 from benchmarks.table import Row, text
 from neurochip.atomic import write_text
@@ -51,7 +51,7 @@ def write(found: Sequence[Measured], neurons: Sequence[Row], page: Path = PAGE) 
         "## Neurons of attention by coincidence\n",
         "Exact unless it says otherwise. The exact ANDs spread both products over ANDs of single spikes; h w d is what "
         "HiAER-Spike's converter makes for each product, the second of which sees only whether a count is zero. "
-        "Bursts trade neurons for ticks; they are taken where digits do not fit the chip's largest system.\n",
+        "Bursts trade neurons for ticks: taken where digits do not fit, or cannot be forgotten after a step.\n",
         "![Neurons](attention-neurons.svg)\n",
         table(neurons),
         "\n## Every method on every chip\n",
