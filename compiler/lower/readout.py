@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +76,22 @@ def _part(state: Lowering, node: Node) -> Part:
     return Part(gather, step * grid.positions, grid)
 
 
+MOST_POSITIONS = 16
+"""Positions that one block of a readout adds up: more would make its core the slowest of every tick."""
+
+
 def _blocks(name: str, parts: list[Part], timesteps: int, top: int) -> tuple[int, int]:
-    """Fewest equal blocks (rows, columns) such that what all parts can add in all steps to one of them fits ``top``."""
+    """Fewest equal blocks (rows, columns) such that what all parts can add in all steps to one of them fits ``top``.
+
+    No block has more than ``MOST_POSITIONS``.
+    """
     grids = {part.grid for part in parts}
     total = sum(part.bound for part in parts) * timesteps
     grid = next(iter(grids)) if len(grids) == 1 else None
     rows = [n for n in range(1, grid.height + 1) if grid.height % n == 0] if grid else [1]
     columns = [n for n in range(1, grid.width + 1) if grid.width % n == 0] if grid else [1]
-    fitting = [(r * c, r, c) for r in rows for c in columns if total // (r * c) <= top]
+    fewest = ceil(grid.positions / MOST_POSITIONS) if grid else 1
+    fitting = [(r * c, r, c) for r in rows for c in columns if total // (r * c) <= top and r * c >= fewest]
     if not fitting:
         raise UnsupportedError(
             f"readout {name!r}: {total // (rows[-1] * columns[-1])} can add up in a membrane that holds {top}; "

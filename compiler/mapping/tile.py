@@ -194,12 +194,17 @@ def axons_of(projection: Projection, source: Population) -> int:
 
 
 def candidates(population: Population) -> tuple[Ints, Ints, Ints]:
-    """All (th, tw, tc) worth trying: sizes that split an axis into 1, 2, 3, ... nearly equal parts."""
+    """All (th, tw, tc) worth trying: sizes that split an axis into 1, 2, 3, ... nearly equal parts.
+
+    Each position of a readout is a tile of its own: what one core adds up alone decides how long the last ticks last.
+    """
+    apart = population.neuron.kind == "readout"
 
     def sizes(length: int) -> Ints:
         return np.unique(-(-length // np.arange(1, length + 1)))
 
-    grids = np.meshgrid(sizes(population.height), sizes(population.width), sizes(population.channels), indexing="ij")
+    rows, columns = (np.ones(1, int) if apart else sizes(n) for n in (population.height, population.width))
+    grids = np.meshgrid(rows, columns, sizes(population.channels), indexing="ij")
     th, tw, tc = (g.ravel().astype(np.int64) for g in grids)
     return th, tw, tc
 
