@@ -107,9 +107,7 @@ class MaxConv(Projection):
         """(rows, columns) of the convolution and of its maxima, for a source grid of height x width."""
         sizes = (height, width)
         conv = [(sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1)]
-        pooled = [
-            (conv[a] + 2 * self.pool_padding[a] - self.pool_kernel[a]) // self.pool_stride[a] + 1 for a in (0, 1)
-        ]
+        pooled = [(conv[a] + 2 * self.pool_padding[a] - self.pool_kernel[a]) // self.pool_stride[a] + 1 for a in (0, 1)]
         return (conv[0], conv[1]), (pooled[0], pooled[1])
 
     def compartments(self, positions: int) -> int:
@@ -185,9 +183,7 @@ class Encoder(Projection):
     def conv_grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of the convolution, before maxima, for an input of height x width."""
         sizes = (height, width)
-        rows, columns = (
-            (sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1)
-        )
+        rows, columns = ((sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1))
         return rows, columns
 
 
