@@ -21,5 +21,5 @@ def test_all_test_images_are_exact_and_within_a_point_of_the_float_model() -> No
     assert facts["check"]["exact"] is True
     assert facts["check"]["inputs"] == facts["inputs"] == len(images)
     assert abs(facts["accuracy"] - expected["accuracy"]) <= 0.01
-    assert facts["overflows"] == {"current_wraps": 0, "membrane_clips": 0}
+    assert not any(facts["overflows"].values())
     assert facts["chips"] == 1
