@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from benchmarks import chips_page
 from benchmarks.settings import DIGITS, Results, Settings
-from benchmarks.table import Row
+from benchmarks.table import Row, text
 from compiler.ir.graph import Graph
 from compiler.passes import PASSES, Target
 from neurochip import api
@@ -20,20 +23,23 @@ WIDTHS = range(1, 9)
 
 
 def run(settings: Settings) -> Results:
-    """Both tables; a tenth of the images if quick."""
+    """Both tables, on a tenth of the images if quick; else with ``docs/digits-on-chips.md`` and the README's matrix."""
     images = np.load(DIGITS / "test_images.npz")["images"]
     labels = np.load(DIGITS / "test_labels.npy")
     if settings.quick:
         images, labels = images[::10], labels[::10]
     chips = [api.load_chip(name) for name in shipped_chips()]
-    return Results(
-        tables={
-            f"Digits models on chips, {len(images)} images": [
-                on_chip(model, chip, images, labels) for model in MODELS for chip in chips
-            ],
-            "Accuracy by weight width, quantised graph": [by_width(model, images, labels) for model in MODELS],
-        }
-    )
+    matrix = [on_chip(model, chip, images, labels) for model in MODELS for chip in chips]
+    widths = [by_width(model, images, labels) for model in MODELS]
+    if not settings.quick:
+        chips_page.write(matrix, widths)
+    tables: dict[str, list[Row]] = {
+        f"Digits models on chips, {len(images)} images": [
+            {**row, "why": str(row.get("why", "-"))[:60]} for row in matrix
+        ],
+        "Accuracy by weight width, quantised graph": widths,
+    }
+    return Results(tables=tables)
 
 
 def on_chip(model: str, chip: ChipSpec, images: np.ndarray, labels: np.ndarray) -> Row:
@@ -49,7 +55,7 @@ def on_chip(model: str, chip: ChipSpec, images: np.ndarray, labels: np.ndarray) 
         **row, "exact": "exact" if result.exact else "DIFFERS", "bits": program.origin.weight_bits,
         "attention": program.origin.attention, "cores": program.n_cores, "chips": program.n_chips,
         "ticks": facts["latency"]["ticks"], "latency, us": facts["latency"]["seconds"] * 1e6,
-        "chip, uJ": facts["per_input"]["energy_chip_j"] * 1e6,
+        "chip, uJ": energy(facts),
         "45 nm, uJ": facts["per_input"]["energy_ops_45nm_j"] * 1e6, "accuracy": facts["accuracy"],
     }  # fmt: skip
 
@@ -74,3 +80,10 @@ def _quantised(graph: Graph, low: int, high: int) -> Graph:
 def _accuracy(graph: Graph, images: np.ndarray, labels: np.ndarray) -> float:
     logits = graph.run(images).logits.reshape(len(images), -1)
     return float((logits.argmax(axis=1) == labels).mean())
+
+
+def energy(facts: dict[str, Any]) -> str:
+    """Microjoules of one input on the chip; ">" where a price is missing, "-" where all are."""
+    joules = facts["per_input"]["energy_chip_j"]
+    missing = any(part is None for part in facts["energy"]["chip"].values())
+    return "-" if not joules else f"{'> ' if missing else ''}{text(joules * 1e6)}"

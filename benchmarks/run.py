@@ -26,7 +26,7 @@ from benchmarks.settings import Results, Settings
 from benchmarks.table import print_table
 from neurochip.atomic import write_text
 
-BENCHES = ("cli", "compile", "sim", "noc", "placement", "attention", "imagenet")
+BENCHES = ("cli", "compile", "sim", "noc", "placement", "chips", "attention", "imagenet")
 """Each is a module ``benchmarks.bench_NAME`` with ``run(settings) -> Results``."""
 MODELS_MEASURED = (
     "spikformer-4-384@4",

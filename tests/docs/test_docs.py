@@ -25,7 +25,7 @@ NOT_RUN = {
     r"pip install .*": "installs packages; .ci/run does",
     r"pytest( .*)?": "this is the suite; .ci/run runs it",
     r"ruff .*|mypy": "style and types; .ci/run checks them",
-    r"python examples/\w+/train\.py.*": "trains for minutes, needs the torch extra; what it makes is tested",
+    r"python examples/\w+/train\w*\.py.*": "trains for minutes, needs the torch extra; what it makes is tested",
     r"python benchmarks/\w+\.py.*": "measures for a minute or more; tests/benchmarks covers the parts",
 }
 """Commands that this test does not run (regular expressions on the whole command), and the reason."""

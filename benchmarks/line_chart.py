@@ -1,8 +1,8 @@
-"""A log-log line chart as SVG text: no more than the attention page needs."""
+"""A line chart as SVG text, logarithmic or linear: no more than the pages of the benchmarks need."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil, floor, log10
 
@@ -12,16 +12,25 @@ COLOURS = ("#1f5fa8", "#c2410c", "#2f7d32", "#7b3fa0", "#8a6d00", "#0f766e", "#b
 Points = Sequence[tuple[float, float]]
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points]) -> str:
-    """SVG of ``lines`` (name -> points of positive numbers), both axes logarithmic; the names stand on the right."""
+def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points], *, percent: bool = False) -> str:
+    """SVG of ``lines`` (name -> points); the names stand on the right.
+
+    Both axes are logarithmic, numbers positive; with ``percent`` both are linear, and y goes from 0 to 100.
+    """
     points = [point for line in lines.values() for point in line]
-    x_low, x_high = log10(min(x for x, _ in points)), log10(max(x for x, _ in points))
-    y_low, y_high = floor(log10(min(y for _, y in points))), ceil(log10(max(y for _, y in points)))
+    scale: Callable[[float], float] = float if percent else log10
+    x_low, x_high = scale(min(x for x, _ in points)), scale(max(x for x, _ in points))
+    if percent:
+        y_low, y_high, step = 0, 100, 20
+    else:
+        y_low, y_high, step = floor(log10(min(y for _, y in points))), ceil(log10(max(y for _, y in points))), 1
     x_span, y_span = max(x_high - x_low, 1e-9), max(y_high - y_low, 1)
 
+    def at(height: float) -> float:
+        return HEIGHT - BOTTOM - (height - y_low) / y_span * (HEIGHT - TOP - BOTTOM)
+
     def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (log10(x) - x_low) / x_span * (WIDTH - LEFT - RIGHT)
-        return across, HEIGHT - BOTTOM - (log10(y) - y_low) / y_span * (HEIGHT - TOP - BOTTOM)
+        return LEFT + (scale(x) - x_low) / x_span * (WIDTH - LEFT - RIGHT), at(scale(y))
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -32,12 +41,14 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
         f'<text x="16" y="{HEIGHT / 2}" transform="rotate(-90 16 {HEIGHT / 2})" text-anchor="middle">'
         f"{escape(y_label)}</text>",
     ]
-    for power in range(y_low, y_high + 1):
-        _, y = place(10**x_low, 10.0**power)
+    for mark in range(y_low, y_high + 1, step):
+        y = at(mark)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_power(power)}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark if percent else _power(mark)}</text>'
+        )
     for value in sorted({x for x, _ in points}):
-        x, _ = place(value, 10.0**y_low)
+        x, _ = place(value, points[0][1])
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{value:g}</text>')
     labels = _spread([place(*line[-1])[1] for line in lines.values()])
     for (name, line), label, colour in zip(lines.items(), labels, _colours(len(lines)), strict=True):
