@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.axes import shape_of
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
 from neurochip.network.projections import (
     Bias,
     Conv,
     Dense,
+    Einsum,
     Encoder,
     Gather,
     MaxConv,
@@ -26,14 +28,14 @@ LOIHI = Arithmetic()
 
 
 def random_network(
-    seed: int, *, arithmetic: Arithmetic = LOIHI, max_delay: int = 7, maxima: bool = False
+    seed: int, *, arithmetic: Arithmetic = LOIHI, max_delay: int = 7, rare: bool = False
 ) -> tuple[Network, NDArray[np.float64]]:
     """A well-formed network of 4 to 20 populations, and an input for it.
 
     Analog (1 or T frames) or spike input; convolutions with stride, padding and groups; dense, pooling and attention
     layers; several sources on one projection (residuals), several projections into one population, biases; delays of
     1 to ``max_delay`` ticks; soft resets where ``arithmetic`` has them; one or two projections into the readout; with
-    ``maxima``, currents of a convolution joined by dendrites.
+    ``rare``, currents of a convolution joined by dendrites, and connections by index.
     Returns (network, input (B, *shape) or (T, B, *shape)). The same seed gives the same pair.
     """
     builder = _Builder(np.random.default_rng(seed), arithmetic, max_delay)
@@ -42,7 +44,8 @@ def random_network(
     for _ in range(rng.integers(2, 6)):
         kind = rng.choice(["conv", "dense", "pool", "attention"], p=[0.35, 0.3, 0.15, 0.2])
         getattr(builder, f"add_{kind}")()
-    if maxima:
+    if rare:
+        builder.add_einsum()
         builder.add_max_conv()
     readout = builder.add_readout()
     network = Network(
@@ -168,6 +171,19 @@ class _Builder:
         projection = next(p for p in self.projections if p.target == made.name and isinstance(p, MaxConv))
         blocks = pooled[0] * pooled[1] // made.positions
         self.populations[-1] = replace(made, compartments=1 + projection.compartments(blocks))
+
+    def add_einsum(self) -> None:
+        """Some axes of the source summed over, the others in any order and group, perhaps repeated along a new one."""
+        rng, source = self.rng, self._pick()
+        heads = int(rng.choice([h for h in range(1, source.channels + 1) if source.channels % h == 0]))
+        sizes = {"y": source.height, "x": source.width, "h": heads, "c": source.channels // heads, "n": 2}
+        groups = ["", "", ""]
+        for letter in rng.permutation(list(sizes)):
+            if rng.random() < 0.6:
+                groups[rng.integers(3)] += letter
+        axes = ("y,x,hc", ",".join(groups))
+        extra = {"axes": axes, "sizes": tuple(sizes.items()), "weight": int(rng.choice([-2, 1, 1, 3]))}
+        self._layer(Einsum, self._with_twins(source), shape_of(axes[1], sizes), extra, fan_in=0)
 
     def add_attention(self) -> None:
         source, heads = self._pick(), int(self.rng.integers(1, 4))

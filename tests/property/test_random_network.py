@@ -21,7 +21,7 @@ def test_random_networks_are_well_formed() -> None:
 
 
 def test_random_networks_cover_every_projection_residuals_and_delays() -> None:
-    projections = [p for seed in SEEDS for p in random_network(seed, maxima=True)[0].projections]
+    projections = [p for seed in SEEDS for p in random_network(seed, rare=True)[0].projections]
     assert set(Counter(type(p) for p in projections)) == set(PROJECTIONS)
     assert any(len(p.sources) > 1 for p in projections if not isinstance(p, Product))
     assert any(s.delay > 1 for p in projections for s in p.sources)

@@ -67,8 +67,8 @@ def test_every_chip_rule_for_overflow_leak_and_comparison_is_exact(seed: int) ->
 
 @settings(max_examples=40, deadline=None)
 @given(SEEDS)
-def test_currents_joined_by_their_maximum_are_exact(seed: int) -> None:
-    network, x = random_network(seed, maxima=True)
+def test_currents_joined_by_their_maximum_and_sums_by_index_are_exact(seed: int) -> None:
+    network, x = random_network(seed, rare=True)
     program = mapped(network)
     difference, _ = differing(program, x)
     assert difference is None
