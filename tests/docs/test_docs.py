@@ -6,12 +6,19 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from compiler.importers import FAMILIES
+from compiler.ir.ops import OPS
+from compiler.legal import LEGAL
+from compiler.passes import PASSES
 from neurochip.chip.load import shipped_chips
+from neurochip.network.network import NeuronKind
+from neurochip.network.projections import PROJECTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
@@ -118,3 +125,16 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_the_tables_of_the_architecture_are_complete():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ", 2) for line in text.splitlines() if line.startswith("| ")]
+    told = {name.strip("`"): row[1] for row in rows for name in row[0].removeprefix("| ").split(", ")}
+    names = [*(op.__name__ for op in OPS), *(kind.__name__ for kind in PROJECTIONS), *get_args(NeuronKind)]
+    names += [step.name for step in LEGAL]
+    assert [name for name in names if name not in told] == []
+    attributes = {op.__name__: [field.name for field in fields(op)] for op in OPS}
+    silent = {op: [a for a in names if not re.search(rf"\b{a}\b", told[op])] for op, names in attributes.items()}
+    assert {op: names for op, names in silent.items() if names and not told[op].startswith("as ")} == {}
+    assert [step.name for step in PASSES if f"`{step.name}`" not in text] == []
