@@ -26,8 +26,7 @@ maker publishes no price for something that happened. Prices of different makers
 methods on one chip, not chips.
 """
 
-WIDTH_TEXT = """
-## Accuracy by weight width
+WIDTH_TEXT = """## Accuracy by weight width
 
 Weights of each width in the arithmetic of Loihi, nothing retrained: Spikformer was trained with 6 bits, the other two
 with 4. Widths include the sign; weights of 2 bits are -1, 0, 1. One bit leaves 0 and 1, and with no way to inhibit
@@ -44,6 +43,7 @@ def write(matrix: Sequence[Row], widths: Sequence[Row], page: Path = PAGE, readm
         rows = [{k: v for k, v in row.items() if k != "model"} for row in matrix if row["model"] == model]
         parts += [f"## {title}\n", table([row for row in rows if row["exact"] != "refused"]), ""]
         parts += [f"- `{row['chip']}` refuses: {' '.join(str(row['why']).split())}" for row in rows if "why" in row]
+        parts += [""]
     parts += [WIDTH_TEXT, table(widths)]
     write_text(page, "\n".join(parts) + "\n")
     write_text(page.with_name("accuracy-by-width.svg"), width_plot(widths))
