@@ -109,6 +109,7 @@ class Clock:
 
     Attributes:
         work: counts of the tick at hand, for the inputs of a batch; ``ops`` rows in the order of ``LISTS``.
+        other: room for the next tick, so that one can be booked while the other is being closed; see ``turn``.
         runs: packet mode's simulations; flows: for it, of every population that sent; pending: ticks under way.
         packet_ticks: packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles.
     """
@@ -119,6 +120,7 @@ class Clock:
     moves: Moves = field(default_factory=Moves)
     ticks: int = 0
     work: Work = field(init=False)
+    other: Work = field(init=False)
     flows: list[Flows] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     packet_ticks: list[tuple[int, float, int, int]] = field(default_factory=list)
@@ -146,9 +148,18 @@ class Clock:
 
     def start(self, inputs: int) -> None:
         """Make room for a batch of ``inputs`` inputs."""
+        self.work, self.other = self._new_work(inputs), self._new_work(inputs)
+
+    def turn(self) -> Work:
+        """Leave the counts of the tick at hand to ``finish``, and book the next tick elsewhere; returns the former."""
+        done = self.work
+        self.work, self.other = self.other, done
+        return done
+
+    def _new_work(self, inputs: int) -> Work:
         n_cores, mesh = len(self.board.noc_core), self.board.mesh
         shape = (inputs, n_cores)
-        self.work = Work(
+        return Work(
             ops=np.zeros((len(LISTS), *shape), np.int64),
             processor_ops=np.zeros(shape, np.int64),
             active=np.zeros(shape, np.int64),
@@ -161,10 +172,10 @@ class Clock:
             ),
         )
 
-    def send(self, booking: Booking, packets: Counts, counts: PopulationCounts) -> None:
-        """Put ``packets`` (B, n_boxes) of one population on the routes of their boxes."""
+    def send(self, booking: Booking, packets: Counts, counts: PopulationCounts, work: Work) -> None:
+        """Put ``packets`` (B, n_boxes) of one population on the routes of their boxes, in the books of ``work``."""
         fanout = booking.fanout
-        moved = book_packets(packets, fanout, self.work.books)
+        moved = book_packets(packets, fanout, work.books)
         self.count_moves(moved, counts)
         if self.runs is not None:
             program, noc_core = self.board.program, self.board.noc_core
@@ -184,12 +195,15 @@ class Clock:
             sums.local += local
         counts.to_processors += to_processors
 
-    def finish(self, out: NDArray[np.float64]) -> None:
-        """Add the tick to the totals; ``out`` (B,): its duration of each input, ns; in packet mode after ``settle``."""
-        books, board = self.work.books, self.board
+    def finish(self, work: Work, out: NDArray[np.float64]) -> None:
+        """Add the tick counted in ``work`` to the totals, and clear it for another.
+
+        ``out`` (B,): the tick's duration of each input, ns; in packet mode after ``settle``.
+        """
+        books, board = work.books, self.board
         inputs = len(books.sent)
         busiest, ends = np.zeros(inputs), np.zeros((inputs, 2), np.int64)
-        close_cores(self.work, board.core_times, self.totals, busiest, ends)
+        close_cores(work, board.core_times, self.totals, busiest, ends)
         loads = np.zeros((inputs, len(board.kind_times.service)), np.int64)
         close_links(books.spans, (board.mesh.height, board.mesh.width), board.link_kinds, self.totals.links, loads)
         bound = self.bound(loads, ends, books.longest)

@@ -9,7 +9,7 @@ from neurochip.network.projections import Encoder
 from neurochip.network.reference import projected
 from neurochip.sim.kernels.neurons import requantise
 from neurochip.sim.schedule import PopulationPlan
-from neurochip.sim.state import Constant, fitted
+from neurochip.sim.state import Constant, Totals, fitted
 
 Counts = NDArray[np.int64]
 
@@ -28,7 +28,7 @@ def encoded(plan: PopulationPlan, encoder: Encoder, frame: Counts) -> Constant:
 
     Integers by way of one float64 product over all windows: every partial sum stays far below 2**53.
     """
-    if getattr(encoder, "pool_kernel", (1, 1)) != (1, 1):  # maxima of windows come between the sums and their scaling
+    if encoder.pool_kernel != (1, 1):  # maxima of windows come between the sums and their scaling
         maxima = projected(encoder, plan.population, {}, frame).reshape(-1, plan.population.channels)
         return fitted(plan, maxima + always_on(plan))
     kh, kw, n_in, n_out = encoder.weight.shape
@@ -41,3 +41,18 @@ def encoded(plan: PopulationPlan, encoder: Encoder, frame: Counts) -> Constant:
     bias = np.broadcast_to(encoder.bias.astype(np.int64), n_out)
     requantise(sums, bias, always_on(plan), (encoder.multiplier, encoder.down, encoder.shift), out)
     return out
+
+
+def count_encoders(plans: tuple[PopulationPlan, ...], frames: Counts, totals: Totals) -> None:
+    """Count the host's convolutions of ``frames`` (T or 1, B, H, W, C) and the words it writes.
+
+    Registers are set for each frame, and cleared at the end.
+    """
+    steps, inputs = frames.shape[:2]
+    for plan in plans:
+        if plan.encoder is not None:
+            rows, columns = plan.encoder.conv_grid(*frames.shape[2:4])
+            macs = rows * columns * plan.encoder.weight.size * plan.encoder.counted
+            totals.host_macs += macs * steps * inputs
+            if plan.population.home == "core":
+                totals.host_writes += plan.population.size * (steps + 1) * inputs

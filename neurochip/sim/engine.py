@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -22,16 +24,17 @@ from neurochip.program.image import Program
 from neurochip.sim import bursts, products
 from neurochip.sim.arrivals import Arrival, Padding, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
-from neurochip.sim.constants import always_on, encoded
+from neurochip.sim.constants import always_on, count_encoders, encoded
 from neurochip.sim.kernels import events as ev
 from neurochip.sim.kernels import payloads, traffic
 from neurochip.sim.kernels.events import Events
 from neurochip.sim.kernels.indexed import add_indexed
 from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
+from neurochip.sim.kernels.ticks import Work
 from neurochip.sim.kernels.vectors import Vectors
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
-from neurochip.sim.state import Buffers, Emission, Totals, fitted, new_buffers, recorded
+from neurochip.sim.state import Buffers, Emission, Sent, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
 from neurochip.sim.vectors import run_vectors, vectors_of
 from neurochip.sim.workers import Workers
@@ -154,19 +157,25 @@ class Batch:
     def run(self) -> Counts:
         """All ticks of the batch; returns readout membranes (B, O)."""
         plans, network = self.schedule.populations, self.network
-        self._count_encoders()
+        count_encoders(plans, self.frames, self.totals)
         self.clock.start(self.size)
         history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
         tick_ns = np.zeros((self.size, network.ticks))
         longest_first = sorted(plans, key=lambda plan: plan.cost, reverse=True)  # so that threads end together
         interval, timesteps = network.interval, network.timesteps
+        closing: Future[None] | None = None
         for self.tick in range(network.ticks):
             now = [p for p in longest_first if interval > 1 or 0 <= self.tick - p.population.depth < timesteps]
             self._collect(now)
-            for plan, emission in zip(now, self.workers.map(self._advance, now), strict=True):
-                if self.observe is not None and emission is not None:
-                    history[plan.population.name].append(emission)
-            self.clock.finish(tick_ns[:, self.tick])
+            sent = [one for one in self.workers.map(self._advance, now) if one is not None]
+            for one in sent if self.observe is not None else ():
+                if one.since == 0:
+                    history[one.plan.population.name].append(one.emission)
+            if closing is not None:
+                closing.result()  # ticks are closed in order, so that sums do not depend on threads
+            closing = self.workers.start(partial(self._close, sent, self.clock.turn(), tick_ns[:, self.tick]))
+        if closing is not None:
+            closing.result()
         self.clock.settle()
         self.totals.tick_ns.append(tick_ns)
         last = network.by_name[network.readout.population]
@@ -200,7 +209,7 @@ class Batch:
         step, since = divmod(self.tick - plan.population.depth, self.network.interval)
         return step, since if 0 <= step < self.network.timesteps else -1
 
-    def _advance(self, plan: PopulationPlan) -> Emission | None:
+    def _advance(self, plan: PopulationPlan) -> Sent | None:
         """One population's tick: read, update, send. Populations share nothing but the books, which have a lock.
 
         Between its own ticks a population takes in what arrives early, and a burst sends what is left of it.
@@ -210,13 +219,14 @@ class Batch:
             self._deliver(plan, projection, self.buffers[plan.number].currents[number])
         if since == 0:
             emission = self._step(plan, step)
-            self._send(plan, step, emission)
-            return emission
-        if 0 < since < plan.population.duration:
+        elif 0 < since < plan.population.duration:
             events, rest = bursts.leaving(self.buffers[plan.number].membrane, since)
             self._book_active(plan, bursts.by_slice(rest, plan.slice_width))
-            self._send(plan, step, Emission(events))
-        return None
+            emission = Emission(events)
+        else:
+            return None
+        self.buffers[plan.number].emitted[self.tick] = emission
+        return Sent(plan, step, since, emission)
 
     def _step(self, plan: PopulationPlan, step: int) -> Emission:
         """Update with all that has arrived for the step."""
@@ -352,10 +362,15 @@ class Batch:
             self.totals.saturations += found.saturations
             products.book_learnt(found, plan, self.totals.projections[product.name], self.clock.work)
 
-    def _send(self, plan: PopulationPlan, step: int, emission: Emission) -> None:
+    def _close(self, sent: list[Sent], work: Work, out: NDArray[np.float64]) -> None:
+        """Book what was sent in a tick, then the tick; it may run beside the next tick, which books elsewhere."""
+        for one in sent:
+            self._send(one.plan, one.step, one.emission, work)
+        self.clock.finish(work, out)
+
+    def _send(self, plan: PopulationPlan, step: int, emission: Emission, work: Work) -> None:
         """Count what a population emitted, and put its packets on their routes."""
-        population, buffers = plan.population, self.buffers[plan.number]
-        buffers.emitted[self.tick] = emission
+        population = plan.population
         booking = self.clock.board.bookings[plan.number]
         sums = np.zeros((self.size, population.height + 1, population.width + 1, booking.n_pieces + 1), np.int32)
         if emission.payload is not None and population.coding != "graded":
@@ -366,21 +381,10 @@ class Batch:
         traffic.box_spikes(sums, booking.fanout.boxes, packets)
         counts = self.totals.populations[population.name]
         counts.spikes[step] += sums[:, -1, -1, -1].sum()
-        with self.books:
-            if population.neuron.kind in ("lif", "burst", "graded") and population.home == "core":
-                traffic.core_spikes(sums * np.int32(population.copies), booking.tiles, self.clock.work.spikes)
-            if packets.size:
-                self.clock.send(booking, packets, counts)
-
-    def _count_encoders(self) -> None:
-        """Count the host's convolutions and the words it writes: registers set for each frame, cleared at the end."""
-        frames = len(self.frames) * self.size
-        for plan in self.schedule.populations:
-            if plan.encoder is not None:
-                rows, columns = plan.encoder.conv_grid(*self.frames.shape[2:4])
-                self.totals.host_macs += rows * columns * plan.encoder.weight.size * frames * plan.encoder.counted
-                if plan.population.home == "core":
-                    self.totals.host_writes += plan.population.size * (frames + self.size)
+        if population.neuron.kind in ("lif", "burst", "graded") and population.home == "core":
+            traffic.core_spikes(sums * np.int32(population.copies), booking.tiles, work.spikes)
+        if packets.size:
+            self.clock.send(booking, packets, counts, work)
 
     def _prepare_constant(self, plan: PopulationPlan, step: int) -> None:
         """Raw current of the bias axons and of the encoder for this step; a static image is convolved once."""

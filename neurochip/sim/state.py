@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,15 @@ class Emission:
     events: Events
     payload: NDArray[np.int32] | None = None
     burst: Counts | None = None
+
+
+class Sent(NamedTuple):
+    """What a population sent in a tick, ``since`` ticks after its update for ``step``."""
+
+    plan: PopulationPlan
+    step: int
+    since: int
+    emission: Emission
 
 
 @dataclass(slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
@@ -23,6 +23,15 @@ class Workers:
         if self._pool is None or len(items) < 2:
             return [do(item) for item in items]
         return list(self._pool.map(do, items))
+
+    def start(self, do: Callable[[], None]) -> Future[None]:
+        """``do`` beside what follows; with one thread at once."""
+        if self._pool is not None:
+            return self._pool.submit(do)
+        do()
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def __enter__(self) -> Workers:
         return self
