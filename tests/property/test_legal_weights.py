@@ -98,9 +98,7 @@ def test_mantissas_and_exponents_keep_every_product(seed: int, bits: int, factor
 
 def test_weights_without_a_common_exponent_are_refused() -> None:
     network = layers([[1, 64]], [[1], [1]])
-    with pytest.raises(
-        UnsupportedError, match=r"layer .b. .*weights of 1 to 64 << 6 are no 4-bit mantissas \(-7"
-    ):
+    with pytest.raises(UnsupportedError, match=r"layer .b. .*weights of 1 to 64 << 6 are no 4-bit mantissas \(-7"):
         FitWeights().run(network, small_chip(), Choices(weight_bits=4))
 
 
