@@ -122,6 +122,79 @@ def _send(fanout: Fanout, population: Counts, below: Int32, work: Work, moves: C
     moves += book_packets(packets, own, work.books)
 
 
+class Sent(NamedTuple):
+    """What each population sent in the last ticks: channels int32 (n, delays, most), how many int64 (n, delays)."""
+
+    channels: Int32
+    counts: Counts
+
+
+@njit(nogil=True)
+def _replay(frame: Int32, fired: Int32) -> int:
+    """List every count of ``frame`` (C,) in ``fired``; how many there are."""
+    n = 0
+    for c in range(len(frame)):
+        for _ in range(frame[c]):
+            fired[n] = c
+            n += 1
+    return n
+
+
+@njit(nogil=True)
+def _deliver(
+    vectors: Vectors, sent: Sent, number: int, tick: int, current: Int32, part: NDArray[np.int16], work: Work
+) -> int:
+    """Add to ``current`` what arrives through projection ``number``; book and return its accumulates."""
+    projection, size, arrived, ops = vectors.projections[number], len(current), 0, 0
+    lists = work.ops[projection[LIST], 0]
+    for s in range(projection[FIRST_SOURCE], projection[LAST_SOURCE]):
+        source, slot = vectors.sources[s, 0], (tick - vectors.sources[s, 1]) % vectors.delays
+        rows = sent.channels[source, slot, : sent.counts[source, slot]]
+        arrived += len(rows)
+        if projection[ONE_TO_ONE]:
+            for j in range(len(rows)):
+                current[rows[j]] += np.int32(projection[WEIGHT])
+                ops += 1
+                for b in range(projection[FIRST_BLOCK], projection[LAST_BLOCK]):
+                    lists[vectors.blocks[b, 0]] += vectors.blocks[b, 1] <= rows[j] < vectors.blocks[b, 2]
+        else:
+            length = vectors.populations[source, CHANNELS] * size
+            weights = vectors.weights[projection[WEIGHT] : projection[WEIGHT] + length]
+            add_rows(rows, weights.reshape((-1, size)), current, part)
+    if projection[ONE_TO_ONE]:
+        return ops
+    for b in range(projection[FIRST_BLOCK], projection[LAST_BLOCK]):
+        lists[vectors.blocks[b, 0]] += arrived * (vectors.blocks[b, 2] - vectors.blocks[b, 1])
+    return arrived * size
+
+
+@njit(nogil=True)
+def _book_cores(vectors: Vectors, number: int, touched: NDArray[np.uint8], below: Int32, work: Work) -> int:
+    """Book on its cores which neurons of population ``number`` were active and spiked; how many were active."""
+    active = 0
+    for i in range(len(vectors.tiles)):
+        if vectors.tiles[i, 0] == number:
+            core, c0, c1 = vectors.tiles[i, 1], vectors.tiles[i, 2], vectors.tiles[i, 3]
+            busy = 0
+            for c in range(c0, c1):
+                busy += int(touched[c])
+            work.active[0, core] += busy
+            active += busy
+            if vectors.populations[number, KIND] == LIF:
+                work.spikes[0, core] += below[c1] - below[c0]
+    return active
+
+
+@njit(nogil=True)
+def _count_below(fired: Int32, below: Int32) -> None:
+    """``below[c]`` becomes how many of the channels ``fired`` are below c."""
+    below[:] = 0
+    for j in range(len(fired)):
+        below[fired[j] + 1] += 1
+    for c in range(len(below) - 1):
+        below[c + 1] += below[c]
+
+
 def _compiled(_stamp: int) -> Any:
     """The kernel, which closes over the stamp of those it calls."""
 
@@ -136,72 +209,35 @@ def _compiled(_stamp: int) -> Any:
             most = max(most, vectors.populations[p, CHANNELS])
         for t in range(steps):
             most = max(most, np.int64(frames[t].sum()))
-        sent = np.zeros((len(vectors.populations), vectors.delays, most + 1), np.int32)
-        counts = np.zeros((len(vectors.populations), vectors.delays), np.int64)
+        shape = (len(vectors.populations), vectors.delays)
+        sent = Sent(np.zeros((shape[0], shape[1], most + 1), np.int32), np.zeros(shape, np.int64))
         current, below = np.zeros(most, np.int32), np.zeros(most + 1, np.int32)
         touched, part = np.zeros(most, np.uint8), np.zeros(most, np.int16)
         for tick in range(len(found.busiest)):
             first = 0
             for p in range(len(vectors.populations)):
                 population = vectors.populations[p]
-                step, size = tick - population[DEPTH], population[CHANNELS]
+                step, size, slot = tick - population[DEPTH], population[CHANNELS], tick % vectors.delays
                 mine = first
                 while first < len(vectors.projections) and vectors.projections[first, TARGET] == p:
                     first += 1
-                fired = sent[p, tick % vectors.delays]
-                counts[p, tick % vectors.delays] = 0
+                fired = sent.channels[p, slot]
+                sent.counts[p, slot] = 0
                 if step < 0 or step >= steps:
                     continue
-                n = 0
                 if population[KIND] == SOURCE:
-                    for c in range(size):
-                        for _ in range(frames[step, c]):
-                            fired[n] = c
-                            n += 1
+                    n = _replay(frames[step], fired)
                 else:
                     for i in range(mine, first):
-                        projection = vectors.projections[i]
-                        arrived = 0
-                        for s in range(projection[FIRST_SOURCE], projection[LAST_SOURCE]):
-                            source, slot = vectors.sources[s, 0], (tick - vectors.sources[s, 1]) % vectors.delays
-                            rows = sent[source, slot, : counts[source, slot]]
-                            arrived += len(rows)
-                            if projection[ONE_TO_ONE]:
-                                for j in range(len(rows)):
-                                    current[rows[j]] += np.int32(projection[WEIGHT])
-                                    found.ops[i] += 1
-                                    for b in range(projection[FIRST_BLOCK], projection[LAST_BLOCK]):
-                                        inside = vectors.blocks[b, 1] <= rows[j] < vectors.blocks[b, 2]
-                                        work.ops[projection[LIST], 0, vectors.blocks[b, 0]] += inside
-                            else:
-                                length = vectors.populations[source, CHANNELS] * size
-                                weights = vectors.weights[projection[WEIGHT] : projection[WEIGHT] + length]
-                                add_rows(rows, weights.reshape((-1, size)), current[:size], part)
-                        if not projection[ONE_TO_ONE]:
-                            found.ops[i] += arrived * size
-                            for b in range(projection[FIRST_BLOCK], projection[LAST_BLOCK]):
-                                width = vectors.blocks[b, 2] - vectors.blocks[b, 1]
-                                work.ops[projection[LIST], 0, vectors.blocks[b, 0]] += arrived * width
+                        found.ops[i] += _deliver(vectors, sent, i, tick, current[:size], part, work)
                     membrane = found.membrane[population[STATE] : population[STATE] + size]
                     n, clips = fire(population, current[:size], membrane, fired, touched)
                     found.clips[0] += clips
-                counts[p, tick % vectors.delays] = n
+                sent.counts[p, slot] = n
                 found.spikes[p, step] += n
-                below[: size + 1] = 0
-                for j in range(n):
-                    below[fired[j] + 1] += 1
-                for c in range(size):
-                    below[c + 1] += below[c]
-                for i in range(len(vectors.tiles)):
-                    if vectors.tiles[i, 0] == p and population[KIND] != SOURCE:
-                        core, c0, c1 = vectors.tiles[i, 1], vectors.tiles[i, 2], vectors.tiles[i, 3]
-                        busy = np.int64(0)
-                        for c in range(c0, c1):
-                            busy += touched[c]
-                        work.active[0, core] += busy
-                        found.active[p] += busy
-                        if population[KIND] == LIF:
-                            work.spikes[0, core] += below[c1] - below[c0]
+                _count_below(fired[:n], below[: size + 1])
+                if population[KIND] != SOURCE:
+                    found.active[p] += _book_cores(vectors, p, touched, below, work)
                 _send(vectors.fanout, population, below, work, found.moves[p])
             now = slice(tick, tick + 1)
             close_cores(work, board.times, board.totals, found.busiest[now], found.ends[now])
