@@ -46,16 +46,6 @@ def number_text(value: object) -> str:
     return str(value)
 
 
-def quantity_text(value: float | None, unit: str) -> str:
-    """A physical quantity with an SI prefix, four significant digits: 1.5e-06, "J" -> "1.5 uJ"."""
-    if value is None:
-        return "not published"
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g} {unit}"
-    power = min(max(math.floor(math.log10(abs(value)) / 3), -5), 4)
-    return f"{value / 1000.0**power:.4g} {'fpnum kMGT'[power + 5].strip()}{unit}"
-
-
 def print_table(title: str, rows: Sequence[Row]) -> None:
     """Print ``rows`` (the keys of the first are the columns) under ``title``; nothing if there are none."""
     if not rows:

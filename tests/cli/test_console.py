@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +16,6 @@ from neurochip.cli.console import (
     Progress,
     number_text,
     print_table,
-    quantity_text,
     refuse_unwritable,
     write_json,
 )
@@ -63,17 +61,6 @@ def test_no_rows_print_nothing(capsys):
 )  # fmt: skip
 def test_numbers_are_readable(value, text):
     assert number_text(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1.5e-6, "1.5 uJ"), (0.0, "0 J"), (2.0, "2 J"), (12345.0, "12.35 kJ"), (3e-13, "300 fJ"), (3e-17, "0.03 fJ"),
-        (1e-3, "1 mJ"), (None, "not published"), (-2e-9, "-2 nJ"), (math.inf, "inf J"),
-    ],
-)  # fmt: skip
-def test_quantities_have_si_prefixes(value, text):
-    assert quantity_text(value, "J") == text
 
 
 def test_json_holds_numpy_values_and_nulls_for_what_is_not_finite(capsys):

@@ -67,12 +67,3 @@ def counts_of(events: Events, counts: NDArray[np.int32]) -> None:
     for p in range(len(counts)):
         for j in range(events.start[p], events.start[p + 1]):
             counts[p, events.channel[j]] += 1
-
-
-@njit(cache=True, nogil=True)
-def slice_spikes(events: Events, slice_width: int, out: NDArray[np.int64]) -> None:
-    """Spikes per (row, channel slice); ``out`` is set."""
-    out[:] = 0
-    for p in range(len(out)):
-        for j in range(events.start[p], events.start[p + 1]):
-            out[p, events.channel[j] // slice_width] += 1

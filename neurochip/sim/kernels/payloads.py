@@ -81,15 +81,3 @@ def add_payload(payload: NDArray[np.int32], window: Window, synapses: Synapses, 
                     if value:
                         synapses.current[out, c] += value * weight
                         synapses.ops[out, c // synapses.slice_width] += digits(value)
-
-
-@njit(cache=True, nogil=True)
-def slice_digits(payload: NDArray[np.int32], slice_width: int, out: NDArray[np.int64]) -> None:
-    """Packets per (row, channel slice) of payloads (B, P, C) sent as binary digits; ``out`` is set."""
-    out[:] = 0
-    n_inputs, n_positions, n_channels = payload.shape
-    for item in range(n_inputs):
-        for p in range(n_positions):
-            for c in range(n_channels):
-                if payload[item, p, c]:
-                    out[item * n_positions + p, c // slice_width] += digits(payload[item, p, c])
