@@ -1,4 +1,4 @@
-"""Checker, part four: connections by index, and synapses that hold a product: what tiles hear, and the words they store.
+"""Checker, part four: connections by index, synapses that hold a product: what tiles hear, the words they store.
 
 Shares no code with the mapping: every index is taken apart into its axes and put together again as a source index.
 """
@@ -74,7 +74,7 @@ def index_lists(projection: Einsum, tiles: Table, ports: Table, chip: ChipSpec) 
 
 
 def learnt_lists(network: Network, projection: Product, c0: int, c1: int) -> list[tuple[int, int]]:
-    """(lists, synapses of each) of k^T v for target channels [c0, c1): a list for each channel of the heads in reach."""
+    """(lists, synapses of each) of k^T v for target channels [c0, c1): one for each channel of the heads in reach."""
     depth = network.by_name[projection.target].channels // projection.heads
     return [
         (depth, min(c1, (head + 1) * depth) - max(c0, head * depth)) for head in range(c0 // depth, -(-c1 // depth))
