@@ -15,6 +15,7 @@ from compiler.mapping.demand import (
     channels_read,
     list_words,
     payload_bits,
+    repeated_lists,
     source_channels,
     source_of,
     taps,
@@ -253,7 +254,9 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         one = list_words(each * np.where(begin == end, width, (begin + 1) * per_out - c0), True, chip, bits)
         inner = np.maximum(end - begin - 1, 0) * list_words(np.full_like(width, each * per_out), True, chip, bits)
         tail = np.where(begin == end, 0, list_words(each * (c1 - end * per_out), True, chip, bits))
-        return np.asarray(per_in * (one + inner + tail))
+        words = np.asarray(per_in * (one + inner + tail))
+        repeated = repeated_lists(projection, target, chip)
+        return np.minimum(words, per_in * repeated * list_words(width, False, chip, bits)) if repeated else words
     return np.asarray((last - first) * list_words(width, False, chip, bits))
 
 

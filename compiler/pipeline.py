@@ -18,6 +18,7 @@ from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
 from compiler.legal import LEGAL, Choices
 from compiler.legal.choose_attention import choose_attention, estimates, print_estimates
+from compiler.legal.repeaters import with_repeaters
 from compiler.legal.target import MAX_INTERVAL
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph
@@ -26,7 +27,7 @@ from compiler.mapping.map import map_network
 from compiler.passes import PASSES
 from compiler.passes.target import Target
 from neurochip.chip.spec import ChipSpec
-from neurochip.errors import UnsupportedError
+from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network
 from neurochip.network.text import print_network
 from neurochip.network.validate import validate_network
@@ -107,8 +108,6 @@ def compile_graph(
     report("network", lambda: print_network(lowered))
     choices = replace(choices, attention=chosen_attention(lowered, chip, choices, report))
     legal = legalise(lowered, chip, choices, report)
-    network = balance(legal, chip.max_delay, exact=chip.limits.axon_types > 0)
-    report("balance", lambda: print_network(network))
     origin = Origin(
         model=graph.name,
         model_sha256=model_sha256,
@@ -123,10 +122,28 @@ def compile_graph(
         ignored=graph.ignored,
         approximate=options.approximate,
     )
-    program = map_network(network, chip, origin, layers_of(quantised))
+    program = mapped(legal, chip, origin, layers_of(quantised), report)
     check_program(program)
     report("mapping", lambda: print_mapping(program))
     return program
+
+
+def mapped(legal: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...], report: Report) -> Program:
+    """``legal`` balanced and mapped; where it does not fit the chip, once more with repeaters, if any would help."""
+
+    def balanced(network: Network) -> Network:
+        timed = balance(network, chip.max_delay, exact=chip.limits.axon_types > 0)
+        report("balance", lambda: print_network(timed))
+        return timed
+
+    try:
+        return map_network(balanced(legal), chip, origin, layers)
+    except CapacityError:
+        repeated = with_repeaters(legal, chip, origin.weight_bits)
+        if repeated is legal:
+            raise
+        validate_network(repeated, timed=False)
+        return map_network(balanced(repeated), chip, origin, layers)
 
 
 def refuse_unknown(approximate: tuple[str, ...]) -> None:

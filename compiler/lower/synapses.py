@@ -30,10 +30,16 @@ def lower_conv(state: Lowering, node: Node) -> Value:
         return encoded(state, node, grid, image_index(grid), weight, op.stride, op.padding)
     spikes = state.spikes(node)
     expect_layout(node, spikes, image_index(spikes.grid))
-    projection = Conv(
-        name=synapses_of(node), sources=spikes.shared(), target=PENDING, origin=node.name, weight=weight,
-        groups=op.groups, stride=op.stride, padding=op.padding,
-    )  # fmt: skip
+    name, sources = synapses_of(node), spikes.shared()
+    projection: Projection
+    if (*weight.shape[:2], *op.stride, op.groups) == (1, 1, 1, 1, 1) and op.padding == (0, 0):
+        # lists of a Dense need no index
+        projection = Dense(name=name, sources=sources, target=PENDING, origin=node.name, weight=weight[0, 0])
+    else:
+        projection = Conv(
+            name=name, sources=sources, target=PENDING, origin=node.name, weight=weight, groups=op.groups,
+            stride=op.stride, padding=op.padding,
+        )  # fmt: skip
     return Current((projection,), grid, image_index(grid), integers(op.bias), *state.interval(node))
 
 

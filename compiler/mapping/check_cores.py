@@ -182,7 +182,19 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
         s0, s1 = s0 - projection.channels[0], s1 - projection.channels[0]
     targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
     reached, times = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
-    return sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, times, strict=True))
+    words = sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, times, strict=True))
+    apart = _distinct_taps(program, projection) * (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
+    return min(words, apart) if apart else words
+
+
+def _distinct_taps(program: Program, projection: Conv | MaxConv) -> int:
+    """Of a convolution to one position that has equal taps: how many differ. Positions may share lists of one tap."""
+    alone = program.network.by_name[projection.target].positions == 1 and projection.groups == 1
+    if isinstance(projection, MaxConv) or not alone or not program.chip.weight_sharing:
+        return 0
+    flat = np.ascontiguousarray(projection.weight).reshape(-1, projection.weight[0, 0].size)
+    distinct = len(np.unique(flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize)))))
+    return distinct if distinct < len(flat) else 0
 
 
 def _list_words(synapses: int, indexed: bool, chip: ChipSpec, stored: int) -> int:

@@ -188,7 +188,11 @@ def shared_words(
         per_in = projection.weight.shape[2]
         per_out = target.channels // projection.groups
         if projection.groups == 1:
-            return lists(per_in, taps(projection) * tc, indexed=True)
+            whole, repeated = (
+                lists(per_in, taps(projection) * tc, indexed=True),
+                repeated_lists(projection, target, chip),
+            )
+            return np.minimum(whole, lists(per_in * repeated, tc, indexed=False)) if repeated else whole
         touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, projection.groups) if per_out > 1 else tc
         return lists(touched * per_in, taps(projection) * np.minimum(tc, per_out), indexed=True)
     if isinstance(projection, Product):  # k^T v of each head, as synapses
@@ -203,6 +207,20 @@ def taps(projection: Conv | MaxConv) -> int:
     """Synapses of a source neuron onto one channel: of a convolution with maxima, one in each compartment."""
     compartments = projection.pool_kernel if isinstance(projection, MaxConv) else (1, 1)
     return int(np.prod(projection.weight.shape[:2]) * np.prod(compartments))
+
+
+def repeated_lists(projection: Projection, target: Population, chip: ChipSpec) -> int:
+    """Distinct lists of a source channel where a convolution reaches one position only and some of its taps are equal;
+    else 0.
+
+    Each source position can then have a list of its own, of one tap, which positions with equal weights share: the sum
+    of a convolution over all positions has nine distinct taps, whatever the size of the grid.
+    """
+    if not isinstance(projection, Conv) or projection.groups > 1 or target.positions > 1 or not chip.weight_sharing:
+        return 0
+    kh, kw = projection.weight.shape[:2]
+    distinct = len({tap.tobytes() for row in projection.weight for tap in row})
+    return distinct if distinct < kh * kw else 0
 
 
 def list_words(synapses: Ints, indexed: bool, chip: ChipSpec, bits: int) -> Ints:

@@ -317,7 +317,8 @@ def test_a_tile_that_sees_only_padding_may_have_an_empty_port():
         shift=6,
     )
     gather = replace(network.projections[1], weight=network.projections[1].weight)
-    flat = Conv(name="w2", sources=gather.sources, target="p2", origin="x", weight=np.ones((3, 1, 16, 5), np.int8))
+    taps = np.arange(3 * 16 * 5).astype(np.int8).reshape(3, 1, 16, 5)
+    flat = Conv(name="w2", sources=gather.sources, target="p2", origin="x", weight=taps)
     populations = (network.populations[0], grid, network.populations[2])
     network = replace(network, populations=populations, projections=(conv, flat))
     program = naive_program(network, rows=1, channels=99)
