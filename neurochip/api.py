@@ -198,6 +198,7 @@ def simulate(
     limit: int | None = None,
     noc: str = "analytic",
     check: bool = False,
+    check_sample: int | None = None,
     profile: str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -209,6 +210,7 @@ def simulate(
         limit: only the first ``limit`` inputs.
         noc: ``analytic`` or ``packet``.
         check: compare every spike with the integer reference.
+        check_sample: instead of that, recompute this many positions of every population from the spikes they received.
         profile: bill with another cost profile than the program was compiled with.
         threads: how many to compute with, by default one for each core of this machine; no result depends on it.
         progress: called with (inputs done, inputs in all).
@@ -217,12 +219,17 @@ def simulate(
     """
     from neurochip.sim.check import Check
     from neurochip.sim.engine import run_program
+    from neurochip.sim.sample import SampledCheck
 
+    if check_sample is not None and (check or check_sample < 1):
+        raise InputError(f"check_sample: expected at least 1 position, and no check of all, found {check_sample}")
     loaded = program if isinstance(program, Program) else load_program(program)
     if profile is not None:
         loaded = replace(loaded, origin=replace(loaded.origin, profile=loaded.chip.costs(profile).profile))
     values, classes = _limited(loaded, np.asarray(x), labels, limit)
-    checker = Check(loaded.network, values) if check else None
+    checker: Check | SampledCheck | None = Check(loaded.network, values) if check else None
+    if check_sample is not None:
+        checker = SampledCheck(loaded.network, values, check_sample)
     trace = run_program(
         loaded,
         values,

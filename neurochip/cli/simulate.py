@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Compare every spike with the integer reference; exit code 1 if one differs."
 )
+@click.option(
+    "--check-sample", type=click.IntRange(min=1), metavar="N",
+    help="Instead of --check: recompute N positions of every population from the spikes they received.",
+)  # fmt: skip
 @click.option("--profile", metavar="NAME", help="Cost profile  [default: the one compiled with]")
 @json_option
 @click.option(
@@ -59,12 +63,15 @@ def simulate_command(
     limit: int | None,
     noc: str,
     check: bool,
+    check_sample: int | None,
     profile: str | None,
     json_file: str | None,
     report_file: str | None,
 ) -> None:
     """Run a program on input data, spike for spike."""
     refuse_unwritable(json_file, report_file)
+    if check and check_sample:
+        raise click.UsageError("--check compares all neurons: leave out --check-sample")
     from neurochip import api
     from neurochip.errors import SimulationError
     from neurochip.input_data.images import Normalisation
@@ -84,7 +91,15 @@ def simulate_command(
         labels = said[:limit] if Path(input_file).is_dir() else said  # of a folder only so many are read
     with Progress("simulate") as progress:
         result = api.simulate(
-            loaded, x, labels=labels, limit=limit, noc=noc, check=check, profile=profile, progress=progress.count
+            loaded,
+            x,
+            labels=labels,
+            limit=limit,
+            noc=noc,
+            check=check,
+            check_sample=check_sample,
+            profile=profile,
+            progress=progress.count,
         )
     facts = result.to_dict()
     if json_file is not None:
@@ -93,7 +108,7 @@ def simulate_command(
         write_html(result, report_file)
     if json_file != "-":
         print_report(result.report)
-    if check and not result.exact:
+    if (check or check_sample) and not result.exact:
         raise SimulationError(
             f"the simulation differs from the integer reference: {facts['check'].get('first_difference')}"
         )

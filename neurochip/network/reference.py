@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,14 @@ from neurochip.network.network import Network, NetworkRun, Neuron, Population
 from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
 
 Int = NDArray[np.int64]
+
+
+class Lost(NamedTuple):
+    """Currents that wrapped, membranes that clipped and payloads beyond the largest."""
+
+    wraps: int = 0
+    clips: int = 0
+    saturations: int = 0
 
 
 def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
@@ -39,23 +49,11 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
                 emitted = seen(projection, now, spikes, membranes)
                 total += projected(projection, population, emitted, frame)
                 saturations += saturated(projection, emitted)
-            if population.neuron.kind == "product":
-                now[population.name] = total
-                continue
-            current, wrapped = bounded(total, network.arithmetic.current_bits, network.arithmetic.current_overflow)
-            if population.neuron.kind == "burst":
-                now[population.name], wraps = burst(population.neuron, network.arithmetic, current), wraps + wrapped
-                continue
-            if population.neuron.kind == "graded":
-                payload = np.maximum(current // population.neuron.threshold, 0)
-                now[population.name] = np.minimum(payload, population.high)
-                wraps, saturations = wraps + wrapped, saturations + int((payload > population.high).sum())
-                continue
-            fired, membrane, clipped = update(
-                population.neuron, network.arithmetic, membranes[population.name], current
+            fired, membranes[population.name], lost = stepped(
+                population, network.arithmetic, membranes[population.name], total
             )
-            membranes[population.name], now[population.name] = membrane, fired
-            wraps, clips = wraps + wrapped, clips + clipped
+            now[population.name] = fired
+            wraps, clips, saturations = wraps + lost.wraps, clips + lost.clips, saturations + lost.saturations
         for name, counts in now.items():
             spikes[name].append(counts)
     readout = membranes[network.readout.population].sum(axis=(1, 2))
@@ -74,6 +72,21 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
         clips=clips,
         saturations=saturations,
     )
+
+
+def stepped(population: Population, rules: Arithmetic, membrane: Int, total: Int) -> tuple[Int, Int, Lost]:
+    """What neurons send in a step that charges them with ``total``, their membranes after it, and what was lost."""
+    if population.neuron.kind == "product":
+        return total, membrane, Lost()
+    current, wraps = bounded(total, rules.current_bits, rules.current_overflow)
+    if population.neuron.kind == "burst":
+        return burst(population.neuron, rules, current), membrane, Lost(wraps)
+    if population.neuron.kind == "graded":
+        payload = np.maximum(current // population.neuron.threshold, 0)
+        beyond = int((payload > population.high).sum())
+        return np.minimum(payload, population.high), membrane, Lost(wraps, 0, beyond)
+    fired, membrane, clips = update(population.neuron, rules, membrane, current)
+    return fired, membrane, Lost(wraps, clips)
 
 
 def seen(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 from neurochip.network.network import Network
 
 Spikes = dict[str, NDArray[np.int32]]
+
+
+def input_of(network: Network, x: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+    """Input ``number`` of ``x``, alone: (1, *shape) or (T, 1, *shape)."""
+    static = np.ndim(x) == len(network.input.shape) + 1
+    return x[number : number + 1] if static else x[:, number : number + 1]
 
 
 @dataclass(slots=True, eq=False)
@@ -27,15 +33,10 @@ class Check:
     inputs: int = 0
     spikes: int = 0
     difference: str | None = None
-    _static: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._static = np.ndim(self.x) == len(self.network.input.shape) + 1
 
     def observe(self, number: int, spikes: Spikes, readout: NDArray[np.int64]) -> None:
         """Compare input ``number``."""
-        one = self.x[number : number + 1] if self._static else self.x[:, number : number + 1]
-        expected = self.network.run(one)
+        expected = self.network.run(input_of(self.network, self.x, number))
         self.inputs += 1
         for population in self.network.populations:
             name = population.name
