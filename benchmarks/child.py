@@ -8,6 +8,7 @@ from __future__ import annotations
 import cProfile
 import gc
 import json
+import math
 import os
 import pstats
 import resource
@@ -55,16 +56,26 @@ class Stopwatch:
         self._last = now
 
 
-def compile_job(model: str, chip: str, settings: dict[str, str], output: str | None, repeat: int) -> Facts:
-    """Compile ``repeat`` times; seconds of every stage each time."""
+def compile_job(
+    model: str, chip: str, settings: dict[str, str], output: str | None, repeat: int, chips: int | None = None
+) -> Facts:
+    """Compile ``repeat`` times; seconds of every stage each time. ``refused`` alone if the chip cannot hold the model.
+
+    ``chips``: for a square system of so many of them, whatever the largest one built has.
+    """
     begun = time.perf_counter()
     from neurochip import api
+    from neurochip.errors import CapacityError, UnsupportedError
 
     imported = time.perf_counter() - begun
     runs = []
     for _ in range(repeat):
         watch = Stopwatch()
-        program = api.compile(model, chip, settings=settings, on_stage=watch.stage)
+        try:
+            target = chip if chips is None else _system(chip, chips)
+            program = api.compile(model, target, settings=settings, on_stage=watch.stage)
+        except (CapacityError, UnsupportedError) as error:
+            return {"refused": str(error)}
         runs.append({"total_s": time.perf_counter() - watch.begun, "stages_s": watch.stages})
     peak = peak_bytes()
     facts: Facts = {"import_s": imported, "runs": runs, "peak_bytes": peak, "program": program.summary()}
@@ -75,6 +86,16 @@ def compile_job(model: str, chip: str, settings: dict[str, str], output: str | N
         api.save_program(program, output)
         facts |= {"save_s": time.perf_counter() - begun, "program_bytes": Path(output).stat().st_size}
     return facts
+
+
+def _system(chip: str, chips: int) -> Any:
+    """``chip`` in a square system of ``chips`` of them."""
+    from neurochip.chip.load import load_chip
+
+    spec, side = load_chip(chip), math.isqrt(chips)
+    counts = {"max_chips": chips, "columns": side, "rows": side}
+    boards = {name: getattr(spec.boards, name).model_copy(update={"value": n}) for name, n in counts.items()}
+    return spec.model_copy(update={"boards": spec.boards.model_copy(update=boards)})
 
 
 def simulate_job(
@@ -127,14 +148,17 @@ def simulate_job(
     return facts
 
 
-def check_job(program: str, x: str) -> Facts:
-    """Compare every spike and readout with the integer reference, which is slow and holds every spike of every step."""
+def check_job(program: str, x: str, sample: int | None = None) -> Facts:
+    """Compare every spike and readout with the integer reference, or those of ``sample`` positions of each population.
+
+    The whole of it is slow and holds every spike of every step.
+    """
     import numpy as np
 
     from neurochip import api
 
     begun = time.perf_counter()
-    facts = api.simulate(program, np.load(x), check=True).to_dict()["check"]
+    facts = api.simulate(program, np.load(x), check=sample is None, check_sample=sample).to_dict()["check"]
     return {**facts, "wall_s": time.perf_counter() - begun, "peak_bytes": peak_bytes()}
 
 
