@@ -70,7 +70,7 @@ def dense(seed: int, rules: Arithmetic = RULES) -> tuple[Network, np.ndarray]:
     return layers(*weights, timesteps=timesteps, arithmetic=rules), x
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(8, 20), st.sampled_from([0, 8]), st.booleans())
 def test_dense_layers_keep_every_spike(seed: int, axons: int, payload: int, counts: bool) -> None:
     network, x = dense(seed)
