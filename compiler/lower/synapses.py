@@ -101,18 +101,26 @@ def lower_max_pool(state: Lowering, node: Node) -> Value:
     joined: Projection
     if isinstance(link, Encoder):
         joined = replace(link, pool_kernel=op.kernel, pool_stride=op.stride, pool_padding=op.padding)
-    elif isinstance(link, Conv) and state.dendrites:
-        joined = MaxConv(
-            name=link.name, sources=link.sources, target=PENDING, origin=link.origin, weight=link.weight,
-            stride=link.stride, padding=link.padding, groups=link.groups,
-            pool_kernel=op.kernel, pool_stride=op.stride, pool_padding=op.padding,
-        )  # fmt: skip
+    elif isinstance(link, Conv | Dense) and state.dendrites:
+        joined = _joined(link, op)
     else:
         raise UnsupportedError(f"node {node.name!r}: this chip has no dendrites that join by their maximum; use T = 1")
     channels, height, width = state.graph.types[node.name].shape
     grid = Grid(height, width, channels)
     low, high = state.interval(node)
     return replace(value, projections=(joined,), grid=grid, index=image_index(grid), low=low, high=high)
+
+
+def _joined(link: Conv | Dense, pool: MaxPool) -> MaxConv:
+    """``link`` with the windows of maxima of ``pool`` behind it; a Dense is a convolution of 1 x 1."""
+    if isinstance(link, Dense):
+        weight = link.weight[None, None]
+        link = Conv(name=link.name, sources=link.sources, target=PENDING, origin=link.origin, weight=weight)
+    return MaxConv(
+        name=link.name, sources=link.sources, target=PENDING, origin=link.origin, weight=link.weight,
+        stride=link.stride, padding=link.padding, groups=link.groups,
+        pool_kernel=pool.kernel, pool_stride=pool.stride, pool_padding=pool.padding,
+    )  # fmt: skip
 
 
 def encoded(

@@ -128,12 +128,16 @@ def test_a_membrane_shortcut_with_its_averages_and_readout(seed, timesteps, anal
     assert counted == [True, False, False]
 
 
-@given(seed=SEEDS, timesteps=st.integers(1, 3), analog=st.booleans(), stride=st.integers(1, 2), shared=st.booleans())
+@given(
+    seed=SEEDS, timesteps=st.integers(1, 3), analog=st.booleans(), stride=st.integers(1, 2), shared=st.booleans(),
+    reach=st.sampled_from([0, 1]),
+)  # fmt: skip
 @few
-def test_maxima_of_currents(seed, timesteps, analog, stride, shared):
+def test_maxima_of_currents(seed, timesteps, analog, stride, shared, reach):
     m = Model(seed, timesteps)
     x = m.add("image", Input(shape=(2, 6, 6), low=-1, high=1)) if analog else m.spikes(2, 6, 6)
-    conv = m.add("conv", Conv2d(weight=m.weight(4, 2, 3, 3), bias=m.weight(4), padding=(1, 1)), x)
+    weight = m.weight(4, 2, 2 * reach + 1, 2 * reach + 1)
+    conv = m.add("conv", Conv2d(weight=weight, bias=m.weight(4), padding=(reach, reach)), x)
     pool = m.add("pool", MaxPool(kernel=(3, 3), stride=(stride, stride), padding=(1, 1)), conv)
     y = m.add("lif", Neuron(threshold=0.8), pool)
     rows = 6 // stride
