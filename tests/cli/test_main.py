@@ -271,7 +271,7 @@ def test_simulate_prints_the_report(simulated, saved):
     (shape, options), = simulated  # fmt: skip
     assert shape == (4, 3, 20)
     assert options.pop("labels").tolist() == [0, 1, 2]
-    assert options == {"limit": 2, "noc": "analytic", "check": False, "profile": None}
+    assert options == {"limit": 2, "noc": "analytic", "check": False, "check_sample": None, "profile": None}
 
 
 def test_simulate_json_is_alone_on_standard_output(simulated, saved):
