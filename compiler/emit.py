@@ -24,7 +24,19 @@ from compiler.mapping.demand import (
 from compiler.mapping.tile import Tiling
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Einsum, Encoder, MaxConv, Pool, Product, Projection, Source
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Einsum,
+    Encoder,
+    Gated,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+    Source,
+)
 from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE, Table, uses_axons
 
 BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
@@ -235,7 +247,9 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     """Synapse-memory words of the blocks that feed target channels [c0, c1)."""
     c0, c1 = c0.astype(np.int64), c1.astype(np.int64)
     width = c1 - c0
-    if isinstance(projection, Encoder) or (isinstance(projection, Product) and projection.method != "plastic"):
+    if isinstance(projection, Encoder | Matrix | Gated) or (
+        isinstance(projection, Product) and projection.method != "plastic"
+    ):
         return np.zeros_like(width)
     if isinstance(projection, Bias):
         return np.asarray(bias_axons(projection) * list_words(width, False, chip, bits))

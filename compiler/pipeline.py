@@ -14,6 +14,7 @@ from compiler.ir.ops.linear import Linear
 from compiler.ir.ops.pool import SumPool
 from compiler.ir.ops.quantised import QuantiseInput
 from compiler.ir.ops.readout import Readout
+from compiler.ir.ops.weighted_product import WeightedProduct
 from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
 from compiler.legal import LEGAL, Choices
@@ -51,7 +52,14 @@ STAGES: tuple[str, ...] = (
 APPROXIMATIONS: tuple[str, ...] = ("leak",)
 """What ``Options.approximate`` may name: ``leak`` = a leak of the chip's kind in the place of the model's."""
 
-LAYER_KINDS = ((Conv2d, "conv"), (Linear, "linear"), (Attention, "attention"), (SumPool, "pool"), (Readout, "readout"))
+LAYER_KINDS = (
+    (Conv2d, "conv"),
+    (Linear, "linear"),
+    (Attention, "attention"),
+    (WeightedProduct, "attention"),
+    (SumPool, "pool"),
+    (Readout, "readout"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

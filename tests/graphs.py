@@ -58,6 +58,7 @@ from compiler.ir.ops import (
     TernaryNeuron,
     TimeMean,
     Transpose,
+    WeightedProduct,
     Wkv,
 )
 from compiler.ir.types import TensorType
@@ -261,6 +262,12 @@ class _Growth:
         ), name
 
     def window(self, name, x):
+        if x.is_counts and self.rng.random() < 0.3:
+            gates, rows = f"gates.{len(self.nodes)}", Reshape(shape=(x.shape[0], x.shape[1] * x.shape[2]))
+            self.nodes.append(Node(gates, rows, (name,)))
+            self.types[gates] = rows.infer(x)
+            weight = self.weights(x.shape[0], x.shape[0], 1, 1)
+            return WeightedProduct(weight=weight, bias=self.bias(len(weight))), name, gates
         kernel = tuple(int(min(n, k)) for n, k in zip(x.shape[1:], self.rng.integers(1, 4, 2), strict=True))
         stride, padding = (int(self.rng.integers(1, 3)), 1), tuple(k // 2 for k in kernel)
         kind = self.rng.integers(4)

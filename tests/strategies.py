@@ -16,7 +16,9 @@ from neurochip.network.projections import (
     Dense,
     Einsum,
     Encoder,
+    Gated,
     Gather,
+    Matrix,
     MaxConv,
     Pool,
     Product,
@@ -47,6 +49,7 @@ def random_network(
     if rare:
         builder.add_einsum()
         builder.add_max_conv()
+        builder.add_weighted()
     readout = builder.add_readout()
     network = Network(
         name=f"random-{seed}",
@@ -195,6 +198,40 @@ class _Builder:
         sources = tuple(Source(p.name, depth - p.depth) for p in parts)
         product = self._population(name, shape, depth, Neuron(kind="product"), high)
         self.projections.append(Product(name=f"{name}.product", sources=sources, target=name, origin=name, heads=heads))
+        self._layer(Pool, [product], shape, {"weight": 1}, fan_in=0, extras=False)
+
+    def add_weighted(self) -> None:
+        """A product of spikes with a convolution of spikes, over the channels of a head or over positions."""
+        rng, source = self.rng, self._pick()
+        heads, depth, over = (
+            int(rng.integers(1, 3)),
+            int(rng.integers(1, 3)),
+            str(rng.choice(["channels", "positions"])),
+        )
+        kernel, padding, stride, grid = self._window((source.height, source.width))
+        positions = grid[0] * grid[1]
+        read, made = (depth, positions) if over == "channels" else (positions, depth)
+        place = (source.height, source.width)
+        widths = (3, heads * read)
+        weights = [self._weights((source.channels, width)) for width in widths]
+        shapes = [(*place, width) for width in widths]
+        parts = [
+            self._layer(Dense, [source], shape, {"weight": weight}, source.channels, extras=False)
+            for shape, weight in zip(shapes, weights, strict=True)
+        ]
+        name, tick = f"p{len(self.populations)}", self._depth(parts)
+        x, z = ((Source(p.name, tick - p.depth),) for p in parts)
+        weight = self._weights((*kernel, 3, heads * depth))
+        bias = rng.integers(-100, 100, heads * depth).astype(np.int32)
+        shape = (*place, heads * made)
+        high = 128 * (weight.size + 1) * max(read, 1)
+        product = self._population(name, shape, tick, Neuron(kind="product"), high)
+        self.populations[-1] = product = replace(product, signed=True)
+        base = {"target": name, "origin": name}
+        self.projections.append(
+            Matrix(name=f"{name}.matrix", sources=x, weight=weight, bias=bias, stride=stride, padding=padding, **base)
+        )
+        self.projections.append(Gated(name=f"{name}.gated", sources=z, heads=heads, over=over, **base))
         self._layer(Pool, [product], shape, {"weight": 1}, fan_in=0, extras=False)
 
     def add_readout(self) -> ReadoutSpec:

@@ -12,7 +12,7 @@ from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Pool, Product, Projection
+from neurochip.network.projections import Gated, Pool, Product, Projection
 
 
 class AttentionMethods:
@@ -22,6 +22,8 @@ class AttentionMethods:
     - ``coincidence``, ``graded``: an expansion into neurons (``compiler.legal.expansions``) charges the attention
       neurons instead of the product population, which disappears.
     - ``plastic``: the attention neurons' own synapses hold ``k^T v``; the product population disappears.
+
+    Products with weighted sums (DSSA) stay on an embedded processor, and other methods refuse them.
 
     Exact: the attention neurons receive the same integers, unless a payload or weight saturates, which is counted.
     """
@@ -39,8 +41,23 @@ class AttentionMethods:
                 f"it lists: {', '.join(chip.attention_methods) or 'none'}"
             )
         for population in products:
+            if any(isinstance(p, Gated) for p in network.incoming[population.name]):
+                refuse_weighted(population, chip, choices.attention)
+                continue
             network = METHODS[choices.attention](network, site(network, population), chip, choices)
         return network
+
+
+def refuse_weighted(population: Population, chip: ChipSpec, method: str) -> None:
+    """Raises ``UnsupportedError`` unless an embedded processor computes a product with weighted sums (DSSA)."""
+    if method == "processor" and chip.processors:
+        return
+    able = "processor" in chip.attention_methods and chip.processors
+    raise UnsupportedError(
+        f"layer {population.origin!r}: dual spike self-attention (DSSA) multiplies spikes by weighted sums of spikes, "
+        f"which method {method!r} cannot on {chip.name!r}; "
+        + ("use --attention processor" if able else "choose a chip with embedded processors")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from neurochip.chip.costs import Costs, Event
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Einsum, Product
+from neurochip.network.projections import Einsum, Gated, Matrix, Product
 
 DENSITY = 0.5
 """Share of ones assumed among the binary digits of counts and products."""
@@ -107,6 +107,8 @@ def step_events(network: Network) -> dict[Event, float]:
     for projection in network.projections:
         if isinstance(projection, Product):
             found = product_events(network, projection, rates)
+        elif isinstance(projection, Matrix | Gated):
+            found = weighted_events(network, projection, rates)
         elif isinstance(projection, Einsum):
             source, target = network.by_name[projection.sources[0].population], network.by_name[projection.target]
             event: Event = "mac" if source.coding == "graded" else "synaptic_op_sparse"
@@ -145,3 +147,15 @@ def product_events(network: Network, product: Product, rates: dict[str, float]) 
     if product.method == "unit":
         return {"unit_op": met + read, "unit_message": packets}
     return {"processor_op": met + read, "processor_message": packets}
+
+
+def weighted_events(network: Network, part: Matrix | Gated, rates: dict[str, float]) -> dict[Event, float]:
+    """What a processor does in one step for one part of a product with weighted sums: rows added, packets."""
+    source, target = network.by_name[part.sources[0].population], network.by_name[part.target]
+    if isinstance(part, Matrix):
+        rows, columns = part.grid(source.height, source.width)
+        added, packets = rows * columns * part.weight.size, 0.0
+    else:
+        added, packets = source.size * (target.channels // part.heads), target.size * rates[target.name]
+    sent = source.size * rates[source.name]
+    return {"processor_op": added * rates[source.name], "processor_message": sent + packets}

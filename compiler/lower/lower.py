@@ -24,8 +24,10 @@ from compiler.ir.ops.reduce import Sum
 from compiler.ir.ops.register_neuron import RegisterNeuron
 from compiler.ir.ops.running import Delay
 from compiler.ir.ops.shape import Reshape, Transpose
+from compiler.ir.ops.weighted_product import WeightedProduct
 from compiler.lower.feedback import lower_delay, lower_feedback, with_steps_back
 from compiler.lower.masks import lower_mask
+from compiler.lower.products import lower_weighted_product
 from compiler.lower.readout import lower_readout, lower_readouts
 from compiler.lower.state import Lowering
 from compiler.lower.sums import lower_scale, lower_sum, summed_current
@@ -234,6 +236,7 @@ RULES: tuple[tuple[type[Op], Callable[[Lowering, Node], Value]], ...] = (
     (SumPool, lower_pool),
     (MaxPool, lower_max_pool),
     (Attention, lower_attention),
+    (WeightedProduct, lower_weighted_product),
     (Add, lower_add),
     (Reshape, lower_layout),
     (Transpose, lower_layout),

@@ -79,7 +79,9 @@ class Lowering:
             sources.extend(part.sources)
         return Spikes(tuple(sources), first.grid, first.index)
 
-    def add_population(self, name: str, grid: Grid, neuron: Neuron, origin: str, high: int = 1) -> str:
+    def add_population(
+        self, name: str, grid: Grid, neuron: Neuron, origin: str, high: int = 1, signed: bool = False
+    ) -> str:
         """Add a population and return its name."""
         self.populations[name] = Population(
             name=name,
@@ -89,6 +91,7 @@ class Lowering:
             neuron=neuron,
             origin=origin,
             high=high,
+            signed=signed,
         )
         return name
 

@@ -17,7 +17,7 @@ from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
-from neurochip.network.projections import Conv, Einsum, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import Conv, Einsum, Gated, Gather, Matrix, MaxConv, Pool, Product, Projection
 from neurochip.program.image import Program, Table, uses_axons
 from neurochip.program.validate import bundle_grids, population_grids, validate_program
 
@@ -143,7 +143,7 @@ def receptive_fields(network: Network, projection: Projection) -> list[tuple[Int
         fields = [
             (np.arange(outputs) * (n // outputs), (np.arange(outputs) + 1) * (n // outputs)) for n, outputs in sizes
         ]
-    elif isinstance(projection, Product):
+    elif isinstance(projection, Product | Matrix):
         fields = [_constant(outputs, n) for n, outputs in sizes]
     else:
         fields = [(np.arange(outputs), np.arange(outputs) + 1) for _, outputs in sizes]
@@ -180,7 +180,7 @@ def _channels(projection: Projection, n_in: int, n_out: int) -> tuple[Ints, Ints
     groups = 1
     if isinstance(projection, Conv | MaxConv):
         groups = projection.groups
-    elif isinstance(projection, Product):
+    elif isinstance(projection, Product | Gated):
         groups = projection.heads
     group, offset = np.arange(n_out) // (n_out // groups), 0
     if isinstance(projection, Conv) and projection.channels is not None:

@@ -9,7 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
 from neurochip.program.image import Program
 
 Ints = NDArray[np.int64]
@@ -33,6 +46,8 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
     rules, neuron, where = program.chip.arithmetic, population.neuron, f"population {population.name!r}"
     if neuron.kind == "product":
         projection = program.network.incoming[population.name][0]
+        if isinstance(projection, Matrix | Gated):
+            yield from _weighted(program.network, population)
         if isinstance(projection, Product):
             needed = largest_product(program.network, projection)
             if population.high < needed:
@@ -77,8 +92,25 @@ def largest_product(network: Network, projection: Product) -> int:
     return k.positions * (k.channels // projection.heads) * q.high * k.high * v.high
 
 
+def _weighted(network: Network, population: Population) -> Iterator[str]:
+    """Payloads of a weighted product lie within what ``high`` and ``signed`` say."""
+    incoming = network.incoming[population.name]
+    matrix = next(p for p in incoming if isinstance(p, Matrix))
+    gated = next(p for p in incoming if isinstance(p, Gated))
+    x, z = (network.by_name[p.sources[0].population] for p in (matrix, gated))
+    ends = []
+    for sign in (0, 1):
+        sums = _clipped(matrix.weight.astype(np.int64), sign).sum(axis=(0, 1)) * x.high + matrix.bias
+        part = (np.maximum(sums, 0) if sign else np.minimum(sums, 0)).reshape(gated.heads, -1)
+        rows, columns = matrix.grid(x.height, x.width)
+        most = part.sum(axis=1) if gated.over == "channels" else part * rows * columns
+        ends.append(int((most.max() if sign else most.min()) * z.high))
+    if ends[1] > population.high or ends[0] < (-population.high if population.signed else 0):
+        yield f"population {population.name!r}: payloads of {ends[0]} to {ends[1]}, but high is {population.high}"
+
+
 def _values(program: Program, projection: Projection) -> Iterator[str]:
-    if isinstance(projection, Product) or program.network.by_name[projection.target].home == "host":
+    if isinstance(projection, Product | Matrix | Gated) or program.network.by_name[projection.target].home == "host":
         return
     if isinstance(projection, Bias) and (projection.place != "axon" or projection.types):
         return  # see check_crossbar
@@ -179,6 +211,9 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         least, most = _window_range(taps, projection.stride, projection.padding, grids)
     else:
         raise TypeError(f"no bound for projection {projection.name!r} of kind {projection.kind!r}")
+    if any(network.by_name[s.population].signed for s in projection.sources):
+        most = np.maximum(most, -least)
+        least = -most
     return least * spikes << projection.shift, most * spikes << projection.shift
 
 

@@ -10,7 +10,20 @@ from numpy.typing import NDArray
 from compiler.mapping.check_index import index_lists, learners, learnt_lists
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
 from neurochip.program.image import HOST, NEURON_CORE, PROCESSOR, UNIT, USE, Program, Table
 
 Ints = NDArray[np.int64]
@@ -64,7 +77,7 @@ def _kinds(program: Program) -> Iterator[str]:
 def _home(program: Program, population: Population) -> int:
     if population.neuron.kind == "product":
         methods = {p.method for p in program.network.incoming[population.name] if isinstance(p, Product)}
-        return _PLACES[methods.pop()]
+        return _PLACES[methods.pop() if methods else "processor"]
     return HOST if population.home == "host" else _HOME[population.neuron.kind]
 
 
@@ -164,7 +177,7 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
     if isinstance(projection, Product) and projection.method == "plastic":
         lists = learnt_lists(program.network, projection, t0, t1)
         return sum(count * _list_words(length, True, chip, stored) for count, length in lists)
-    if isinstance(projection, Encoder | Product):
+    if isinstance(projection, Encoder | Product | Matrix | Gated):
         return 0
     if isinstance(projection, Dense | Gather):
         return (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
@@ -233,13 +246,17 @@ def _fan_out(program: Program) -> Iterator[str]:
 
 
 def _payload_bits(program: Program) -> Ints:
-    """(bundles,) int64: axons of one position: bits of the largest payload of its products, 1 for spikes."""
+    """(bundles,) int64: axons of one position: bits of the largest payload of its products, 1 for spikes.
+
+    Payloads of either sign take as many again.
+    """
     by_name = program.network.by_name
     bits = []
     for bundle in program.bundles:
         products = [by_name[s.population] for s in bundle if by_name[s.population].neuron.kind == "product"]
-        highs = [p.high for p in products if p.coding != "graded"]
-        bits.append(int(np.ceil(np.log2(max(highs) + 1))) if highs else 1)
+        digits = [p for p in products if p.coding != "graded"]
+        widths = [len(f"{p.high:b}") * (1 + p.signed) for p in digits]
+        bits.append(max(widths, default=1))
     return np.array(bits, np.int64)
 
 

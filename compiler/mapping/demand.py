@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from compiler.mapping.axes import reached, read_sizes
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
 
 Ints = NDArray[np.int64]
 
@@ -49,7 +62,7 @@ def windows(projection: Projection, source: Population, target: Population) -> t
     elif isinstance(projection, Gather):
         kernel = stride = (source.height // target.height, source.width // target.width)
         padding = (0, 0)
-    elif isinstance(projection, Product):  # every token needs all tokens
+    elif isinstance(projection, Product | Matrix):  # every token needs all tokens
         kernel, stride = (source.height, source.width), (0, 0)
         padding = (0, 0)
     else:
@@ -82,7 +95,7 @@ def channel_groups(projection: Projection, source: Population, target: Populatio
         return target.channels
     if isinstance(projection, Conv | MaxConv):
         return projection.groups
-    if isinstance(projection, Product):
+    if isinstance(projection, Product | Gated):
         return projection.heads
     return 1
 
@@ -104,9 +117,12 @@ def channels_read(projection: Projection, source: Population) -> tuple[int, int]
 
 
 def payload_bits(population: Population) -> int:
-    """Axons a position's payload takes where a spike is one bit: a product's integer is sent as its binary digits."""
+    """Axons a position's payload takes where a spike is one bit: a product's integer is sent as its binary digits.
+
+    Digits of negative integers have axons of their own, with negative weights.
+    """
     digits = population.neuron.kind == "product" and population.coding != "graded"
-    return population.high.bit_length() if digits else 1
+    return population.high.bit_length() * (2 if population.signed else 1) if digits else 1
 
 
 def lines_of(projection: Projection) -> int:

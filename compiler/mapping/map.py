@@ -126,8 +126,8 @@ def fixed_cores(
 
 def method_of(network: Network, population: Population) -> str:
     """Who computes a product population."""
-    (product,) = network.incoming[population.name]
-    return product.method if isinstance(product, Product) else ""
+    methods = {p.method for p in network.incoming[population.name] if isinstance(p, Product)}
+    return methods.pop() if methods else "processor"
 
 
 def unit_places(chip: ChipSpec) -> tuple[tuple[int, int], ...]:

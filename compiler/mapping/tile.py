@@ -124,8 +124,7 @@ def fixed_tiling(network: Network, population: Population) -> Tiling | None:
 
 def head_tiling(network: Network, population: Population) -> Tiling:
     """One tile a head: attention products are computed head by head on a processor or attention unit."""
-    (projection,) = network.incoming[population.name]
-    heads = getattr(projection, "heads", 1)
+    heads = max(getattr(projection, "heads", 1) for projection in network.incoming[population.name])
     return Tiling(
         population=population, shape=(population.height, population.width, population.channels // heads), demand={}
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import Attention, MatMul, Op, Reshape, Scale, Transpose
+from compiler.passes.fuse_weighted import fused_weighted
 from compiler.passes.rewrite import Index, called, chain_back, layout_nodes, moved, spliced
 from compiler.passes.target import Target
 from neurochip.errors import UnsupportedError
@@ -24,7 +25,10 @@ REMEDY = "only spiking self-attention, q (k^T v) or (q k^T) v of spikes without 
 class FuseAttention:
     """Replace q (k^T v) or (q k^T) v, with its splitting into heads, by ``Attention`` and one ``Scale``.
 
-    Requires: q, k and v are whole numbers >= 0; every MatMul belongs to such a product.
+    A product of spikes with a convolution of spikes (DSSA) becomes a ``WeightedProduct``; see ``fuse_weighted``.
+
+    Requires: q, k and v are whole numbers >= 0; every MatMul belongs to such a product, or is one of
+        spikes with a convolution of spikes.
     Ensures: no MatMul remains; values are (N, D) at each ``Attention``, which has the name of the last product.
         The integers are equal in either order; outputs equal to rtol 1e-9, exactly for a dyadic scale.
         Head splitting is recognised by what it does to the numbers 0, 1, 2, ..., not by its axes.
@@ -36,7 +40,8 @@ class FuseAttention:
     def run(self, graph: Graph, target: Target) -> Graph:
         """Raises UnsupportedError for any other product of two run-time values."""
         while products := graph.of_type(MatMul):
-            graph = _fused(graph, products[0])
+            weighted = fused_weighted(graph, products[0])
+            graph = _fused(graph, products[0]) if weighted is None else weighted
         return graph
 
 

@@ -8,7 +8,21 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.ir.graph import Graph, Node
-from compiler.ir.ops import Add, Conv2d, Linear, MaxPool, Neuron, Op, QuantiseInput, Readout, Scale, SerialNeuron, Sum
+from compiler.ir.ops import (
+    Add,
+    Conv2d,
+    Linear,
+    MaxPool,
+    Neuron,
+    Op,
+    QuantiseInput,
+    Readout,
+    Scale,
+    SerialNeuron,
+    Sum,
+    WeightedProduct,
+)
+from compiler.ir.types import TensorType
 from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
 from compiler.passes.rewrite import LAYOUT, base_of, called, chain_back, readers, with_op
 from compiler.passes.target import Target
@@ -21,6 +35,9 @@ from compiler.passes.units import (
     threshold_of_integers,
 )
 from neurochip.errors import UnsupportedError
+
+LAYERS = (Conv2d, Linear, WeightedProduct)
+"""Ops with weights that get the unit of the neurons behind them."""
 
 LINKS: tuple[type[Op], ...] = (*LAYOUT, MaxPool, Sum)
 """What may lie between a weight layer and the neurons whose unit its current has."""
@@ -72,7 +89,7 @@ class _Population:
 
 def _check_layers(graph: Graph) -> None:
     """Every weight layer must read spikes, or one analog input, and feed neurons only."""
-    layers = graph.of_type(Conv2d, Linear)
+    layers = graph.of_type(*LAYERS)
     for layer, name in [(each, name) for each in layers for name in each.inputs]:
         base, kind = base_of(graph, name), graph.types[name]
         if kind.is_counts or (base in graph.inputs and len(layer.inputs) == 1):
@@ -94,7 +111,7 @@ def _populations(graph: Graph) -> list[_Population]:
     groups: list[_Population] = []
     for neuron in graph.of_type(Neuron):
         sources = _current_sources(graph, neuron.inputs[0])
-        layers = {name for name in sources if isinstance(graph.node(name).op, Conv2d | Linear)}
+        layers = {name for name in sources if isinstance(graph.node(name).op, LAYERS)}
         merged = _Population((neuron.name,), tuple(dict.fromkeys(sources)))
         for group in [group for group in groups if layers.intersection(group.sources)]:
             groups.remove(group)
@@ -116,7 +133,7 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     """Nodes to replace in the graph returned, which has one node more if the population has an encoder."""
     neurons = [graph.node(name) for name in population.neurons]
     sources = [graph.node(name) for name in population.sources]
-    layers = [node for node in sources if isinstance(node.op, Conv2d | Linear)]
+    layers = [node for node in sources if isinstance(node.op, LAYERS)]
     _check_units(graph, neurons, sources, layers)
     if not layers:
         return graph, {node.name: _on_integers(graph, node, target) for node in neurons}
@@ -135,6 +152,8 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     if first is not None:
         limit = min(limit, finest_unit(graph, first, smallest, target))
     synapses = [_synapses(graph, layer) for layer in others]
+    if any(isinstance(layer.op, WeightedProduct) for layer in others):
+        limit = min(limit, _holding_products(graph, others, smallest, target))
     theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit) if others else limit
     unit = smallest / theta
     changes = {layer.name: [_in_unit(layer, unit, target)] for layer in others}
@@ -206,15 +225,36 @@ def _on_integers(graph: Graph, node: Node, target: Target) -> list[Node]:
     return [with_op(node, replace(_one_image(op), threshold=float(theta)))]
 
 
+def _holding_products(graph: Graph, layers: list[Node], threshold: float, target: Target) -> int:
+    """The largest whole number for ``threshold`` with which sums of sums fit the chip's membranes, at least 1."""
+    rules = target.arithmetic
+    top = (1 << (min(rules.current_bits, rules.membrane_bits) - 1)) - 1
+    theta = _largest_threshold(target)
+    while theta > 1:
+        high = 0.0
+        for layer in layers:
+            kind = graph_type(graph, _in_unit(layer, threshold / theta, target))
+            high += max(kind.high, -kind.low)
+        if high * (1 << rules.threshold_shift) <= top:
+            break
+        theta = max(1, min(theta - 1, theta * 7 // 8))
+    return theta
+
+
+def graph_type(graph: Graph, node: Node) -> TensorType:
+    """What ``node`` would give in ``graph``."""
+    return node.op.infer(*(graph.types[name] for name in node.inputs))
+
+
 def _synapses(graph: Graph, layer: Node) -> Synapses:
-    assert isinstance(layer.op, Conv2d | Linear)
+    assert isinstance(layer.op, LAYERS)
     spikes = sum(kind.high for kind in graph.input_types(layer))
     return Synapses(weight=layer.op.weight, bias=layer.op.bias, spikes=spikes)
 
 
 def _in_unit(layer: Node, unit: float, target: Target) -> Node:
     """The layer in whole numbers of ``unit``."""
-    assert isinstance(layer.op, Conv2d | Linear)
+    assert isinstance(layer.op, LAYERS)
     weight = integer_weights(layer.op.weight, unit, target.weight_low, target.weight_high)
     try:
         bias = integer_bias(layer.op.bias, unit)

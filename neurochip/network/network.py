@@ -57,6 +57,7 @@ class Population:
         compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``).
         coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; otherwise spikes
             are unit spikes, and a product's payload travels as its binary digits.
+        signed: a product's payloads may be negative, down to ``-high``: those digits have axons of their own.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Population:
     inverted: tuple[int, ...] = field(default=(), metadata=STORED_IF_SET)
     compartments: int = field(default=1, metadata=STORED_IF_SET)
     coding: Coding = field(default="spikes", metadata=STORED_IF_SET)
+    signed: bool = field(default=False, metadata=STORED_IF_SET)
 
     @property
     def positions(self) -> int:

@@ -11,8 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
-from neurochip.network.reference import matmul, projected
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
+from neurochip.network.reference import gated, matmul, matrix_beside, projected
 
 Int = NDArray[np.int64]
 Pair = tuple[int, int]
@@ -41,6 +54,13 @@ def current_at(
         return np.broadcast_to(np.sum(digits, axis=0), (len(drawn), target.channels))
     if isinstance(projection, Encoder):
         return _encoded(projection, frame, ys, xs) << projection.shift
+    if isinstance(projection, Matrix):  # what its product reads
+        return np.zeros((len(drawn), target.channels), np.int64)
+    if isinstance(projection, Gated):
+        matrix = matrix_beside(network, projection)
+        names = (matrix.sources[0].population, projection.sources[0].population)
+        sums = gated(projection, matrix, {name: _emitted(network, name, 0, spikes, step)[None] for name in names})
+        return np.asarray(sums[0, ys, xs])
     grids = [_emitted(network, s.population, s.steps_back, spikes, step) for s in projection.sources]
     if isinstance(projection, Product | Einsum):  # over all positions whatever is asked for
         now = {s.population: grid[None] for s, grid in zip(projection.sources, grids, strict=True)}

@@ -209,6 +209,42 @@ class Product(Projection):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matrix(Projection):
+    """The matrix of a weighted product: ``y``, a convolution of spikes that an embedded processor keeps for a step.
+
+    Each head has the matrix (d, M): its d = C_out / heads channels at the M positions of ``y`` (``Gated.heads``).
+
+    Attributes:
+        weight: (kh, kw, C_in, C_out) int8; bias: (C_out,) int32; stride, padding: as ``Conv``.
+    """
+
+    kind: ClassVar[str] = "matrix"
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of ``y`` for a source grid of height x width."""
+        sizes = (height, width)
+        rows, columns = ((sizes[a] + 2 * self.padding[a] - self.weight.shape[a]) // self.stride[a] + 1 for a in (0, 1))
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gated(Projection):
+    """Spikes z that add up rows of the ``Matrix`` y beside it: the payloads of a product population.
+
+    At each position of z, per head: ``S[m] = sum_i z[i] y[i, m]`` over the head's ``channels``, or
+    ``S[i] = sum_m z[m] y[i, m]`` over the ``positions`` of y.
+    """
+
+    kind: ClassVar[str] = "gated"
+    heads: int = 1
+    over: Literal["channels", "positions"] = "channels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Einsum(Projection):
     """Connections by index: ``u[target axes] += weight * sum of x[source axes]`` over the axes that only x has.
 
@@ -239,4 +275,16 @@ class Einsum(Projection):
         return prod(self.size_of[letter] for letter in source - target)
 
 
-PROJECTIONS: tuple[type[Projection], ...] = (Dense, Conv, MaxConv, Pool, Gather, Bias, Encoder, Product, Einsum)
+PROJECTIONS: tuple[type[Projection], ...] = (
+    Dense,
+    Conv,
+    MaxConv,
+    Pool,
+    Gather,
+    Bias,
+    Encoder,
+    Product,
+    Einsum,
+    Matrix,
+    Gated,
+)

@@ -11,7 +11,20 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.axes import shape_of
 from neurochip.network.inputs import quantise_input
 from neurochip.network.network import Network, NetworkRun, Neuron, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
 
 Int = NDArray[np.int64]
 
@@ -47,7 +60,10 @@ def run_network(network: Network, x: NDArray[np.generic]) -> NetworkRun:
             total = np.zeros_like(membranes[population.name])
             for projection in incoming:
                 emitted = seen(projection, now, spikes, membranes)
-                total += projected(projection, population, emitted, frame)
+                if isinstance(projection, Gated):
+                    total += gated(projection, matrix_beside(network, projection), emitted)
+                else:
+                    total += projected(projection, population, emitted, frame)
                 saturations += saturated(projection, emitted)
             fired, membranes[population.name], lost = stepped(
                 population, network.arithmetic, membranes[population.name], total
@@ -161,6 +177,8 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
         return product(q, k, v, projection.heads, projection.limit) << projection.shift
+    if isinstance(projection, Matrix):  # adds nothing itself: see ``gated``
+        return np.zeros(1, np.int64)
     x = sum((now[s.population] for s in projection.sources[1:]), now[projection.sources[0].population])
     if isinstance(projection, Dense):
         total = matmul(x, projection.weight)
@@ -224,6 +242,20 @@ def product(q: Int, k: Int, v: Int, heads: int, limit: int = 0) -> Int:
     held = outer_product(k, v, heads)
     out = matmul(by_head(q, heads), np.minimum(held, limit) if limit else held)
     return out.transpose(0, 2, 1, 3).reshape(q.shape)
+
+
+def matrix_beside(network: Network, projection: Gated) -> Matrix:
+    """The matrix whose rows ``projection`` adds up."""
+    return next(p for p in network.incoming[projection.target] if isinstance(p, Matrix))
+
+
+def gated(projection: Gated, matrix: Matrix, now: dict[str, Int]) -> Int:
+    """Per head the product of spikes z with the integers y of ``matrix``, at each position of z: (B, H, W, C)."""
+    x, z = now[matrix.sources[0].population], now[projection.sources[0].population]
+    y = by_head(correlate(x, matrix.weight, matrix.stride, matrix.padding, 1) + matrix.bias, projection.heads)
+    rows = y.transpose(0, 1, 3, 2) if projection.over == "channels" else y
+    out = matmul(by_head(z, projection.heads), rows)
+    return out.transpose(0, 2, 1, 3).reshape(*z.shape[:3], projection.heads * rows.shape[-1])
 
 
 def outer_product(k: Int, v: Int, heads: int) -> Int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Einsum, Product, Projection, Source
+from neurochip.network.projections import Bias, Einsum, Gated, Matrix, Product, Projection, Source
 
 SMALL = 64
 """Weight arrays of so many values are printed in full where values are wanted."""
@@ -45,6 +45,7 @@ def population_line(population: Population) -> str:
     text += f" high={population.high}" if population.high != 1 else ""
     text += f" home={population.home}" if population.home != "core" else ""
     text += f" coding={population.coding}" if population.coding != "spikes" else ""
+    text += " signed" if population.signed else ""
     text += "" if population.compartments == 1 else f" compartments={population.compartments}"
     text += f" inverted={list(population.inverted)}" if population.inverted else ""
     return text if population.copies == 1 else f"{text} copies={population.copies}"
@@ -66,6 +67,10 @@ def projection_line(projection: Projection) -> str:
     if isinstance(projection, Product):
         text += f" method={projection.method}" if projection.method != "processor" else ""
         text += f" limit={projection.limit}" if projection.limit else ""
+    if isinstance(projection, Matrix):
+        text += f" bias #{hashlib.sha256(projection.bias.tobytes()).hexdigest()[:12]}"
+    if isinstance(projection, Gated):
+        text += f" heads={projection.heads} over={projection.over}"
     if projection.base is not None:
         text += f" base={base_text(projection.base)}"
     if isinstance(projection, Bias):

@@ -20,13 +20,16 @@ from neurochip.network.projections import (
     Dense,
     Einsum,
     Encoder,
+    Gated,
     Gather,
+    Matrix,
     MaxConv,
     Pool,
     Product,
     ProductMethod,
     Projection,
 )
+from neurochip.network.validate_products import weighted_products
 
 MAX_NEURONS = 1 << 31
 MAX_TIMESTEPS = 1 << 20
@@ -81,6 +84,7 @@ def problems(network: Network, *, timed: bool = True) -> Iterator[str]:
         sound = sound and not faults
     if sound:
         yield from _compartments(network, populations)
+        yield from weighted_products(network)
     yield from _readout(network, populations)
 
 
@@ -126,7 +130,8 @@ def _population(network: Network, p: Population) -> Iterator[str]:
         yield f"{where}: a burst of {p.duration} spikes does not fit an interval of {network.interval} ticks"
     incoming = [q for q in network.projections if q.target == p.name]
     products = [q for q in incoming if isinstance(q, Product)]
-    if neuron.kind == "product" and (len(products) != 1 or len(incoming) != 1):
+    weighted = [q for q in incoming if isinstance(q, Matrix | Gated)]  # see ``validate_products``
+    if neuron.kind == "product" and not weighted and (len(products) != 1 or len(incoming) != 1):
         yield f"{where}: expected exactly one product projection, found {[q.name for q in incoming]}"
     for product in products:
         if (neuron.kind == "product") == (product.method == "plastic"):

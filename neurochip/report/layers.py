@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Encoder, Product, Projection
+from neurochip.network.projections import Bias, Encoder, Gated, Matrix, Product, Projection
 from neurochip.network.validate import input_grid
 from neurochip.program.image import Program
 from neurochip.report.energy import EventCounts, Prices, joules_by_kind, ops_45nm, run_prices
@@ -27,7 +27,8 @@ class AttentionCounts:
     """Three counts of one attention product, three names (sums over all inputs).
 
     Attributes:
-        event_driven: accumulates that the event-driven order really does: sum |k||v| + |q| d per head.
+        event_driven: accumulates that the event-driven order really does: sum |k||v| + |q| d per head; with weighted
+            sums (DSSA) those of the convolution, and a row of its result for each spike that gates one.
         effective: those of them with both operands non-zero (NeuroBench's effective operations).
         rate_times_dense: dense multiply-accumulates times the mean rate of the two spike operands of each product,
             N d (rate_v + rate_q) per channel: what papers print.
@@ -178,7 +179,7 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
     learnt = 0
     for projection in network.incoming[population.name]:
         done = trace.projections[projection.name]
-        multiplied = isinstance(projection, Product) and projection.method != "plastic"
+        multiplied = list_of(network, projection) in ("processor", "unit")
         ops[list_of(network, projection)] += done.ops if multiplied else done.booked
         learnt += done.updates
     on_core = population.neuron.kind in ("lif", "readout", "burst", "graded") and population.home == "core"
@@ -211,6 +212,8 @@ def list_of(network: Network, projection: Projection) -> str:
     """What does the operations of ``projection``: a kind of synapse list, a multiplier, a processor or a unit."""
     if isinstance(projection, Product):
         return "dense" if projection.method == "plastic" else projection.method
+    if isinstance(projection, Matrix | Gated):
+        return "processor"
     if is_graded(network, projection):
         return "mac"
     return LISTS.get(projection.kind, "dense")
@@ -229,6 +232,8 @@ def uses_units(network: Network, population: Population) -> bool:
 
 def attention_counts(program: Program, trace: Trace, incoming: tuple[Projection, ...]) -> AttentionCounts | None:
     """Counts of the attention product among ``incoming``, if there is one."""
+    if any(isinstance(p, Gated) for p in incoming):
+        return weighted_counts(program, trace, incoming)
     product = next((p for p in incoming if isinstance(p, Product)), None)
     if product is None:
         return None
@@ -242,4 +247,22 @@ def attention_counts(program: Program, trace: Trace, incoming: tuple[Projection,
         event_driven=counts.ops,
         effective=counts.effective,
         rate_times_dense=float(dense * (rates[q.name] + rates[v.name])),
+    )
+
+
+def weighted_counts(program: Program, trace: Trace, incoming: tuple[Projection, ...]) -> AttentionCounts:
+    """Counts of a product with weighted sums: the convolution and the rows that spikes gate together."""
+    network, dense = program.network, 0.0
+    for part in incoming:
+        source, target = network.by_name[part.sources[0].population], network.by_name[part.target]
+        if isinstance(part, Matrix):
+            operations = prod(part.grid(source.height, source.width)) * part.weight.size
+        else:
+            operations = source.size * (target.channels // getattr(part, "heads", 1))
+        dense += operations * float(trace.populations[source.name].spikes.sum()) / source.size
+    done = [trace.projections[p.name] for p in incoming]
+    return AttentionCounts(
+        event_driven=sum(counts.ops for counts in done),
+        effective=sum(counts.effective for counts in done),
+        rate_times_dense=dense,
     )

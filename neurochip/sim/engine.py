@@ -37,6 +37,7 @@ from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, mak
 from neurochip.sim.state import Buffers, Emission, Sent, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
 from neurochip.sim.vectors import run_vectors, vectors_of
+from neurochip.sim.weighted import book_weighed, weighed
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
@@ -343,6 +344,11 @@ class Batch:
 
     def _product(self, plan: PopulationPlan) -> Emission:
         """Spiking attention on processors or units, one head a tile."""
+        if plan.weighted is not None:
+            payload, counts = weighed(plan.weighted, plan, self._operands(plan), self.size)
+            with self.books:
+                book_weighed(counts, plan.weighted, plan, self.totals.projections, self.clock.work)
+            return products.payload_emission(payload, plan.population.coding)
         assert plan.product is not None
         payload, counts = products.attended(plan, self._operands(plan), self.size)
         with self.books:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Einsum, Encoder, Gather, MaxConv, Pool, Product
+from neurochip.network.projections import Bias, Einsum, Encoder, Gated, Gather, Matrix, MaxConv, Pool, Product
 from neurochip.sim.kernels.neurons import Rules
 
 LINEAR = ("toward_zero", "past_zero", "down")
@@ -55,6 +55,8 @@ def current_bound(network: Network, population: Population) -> int:
             held = operand.channels // projection.heads * (projection.limit or operand.positions)
             total += held << projection.shift
             continue
+        if isinstance(projection, Matrix | Gated):
+            continue  # a processor's integers
         if isinstance(projection, Bias):
             total += sum(
                 int(np.abs(row.astype(np.int64)).max()) << s

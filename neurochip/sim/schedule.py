@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, MaxConv, Pool, Product, Projection
+from neurochip.network.projections import (
+    Bias,
+    Conv,
+    Dense,
+    Einsum,
+    Encoder,
+    Gated,
+    Gather,
+    Matrix,
+    MaxConv,
+    Pool,
+    Product,
+    Projection,
+)
 from neurochip.program.image import HOST, Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
@@ -22,6 +35,7 @@ from neurochip.sim.kernels.synapses import Window
 from neurochip.sim.offsets import offsets_of
 from neurochip.sim.panels import panels_of
 from neurochip.sim.rules import update_rules
+from neurochip.sim.weighted import WeightedPlan, weighted_plan
 
 Kernel = Callable[..., Any]
 DENSE_FROM = 0.2
@@ -78,6 +92,7 @@ class PopulationPlan:
 
     Attributes:
         slice_width: neurons of one position on one core.
+        weighted: how a product with weighted sums is computed.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
         bias_ops: cores of the population, and the accumulates one bias axon causes on each in one step.
         routes: (n, 3) int32, rows of ``program.routes`` that leave it.
@@ -93,6 +108,7 @@ class PopulationPlan:
     encoder: Encoder | None
     product: Product | None
     product_sources: tuple[tuple[int, int], ...]
+    weighted: WeightedPlan | None
     bias_ops: tuple[NDArray[np.int64], NDArray[np.int64]]
     routes: NDArray[np.int32]
 
@@ -165,6 +181,8 @@ def _plan_population(
             encoder = projection
         elif isinstance(projection, Product):
             product = projection
+        elif isinstance(projection, Matrix | Gated):
+            continue  # see ``weighted_plan``
         else:
             incoming.append(_plan_projection(program, projection, population, blocks_of[i], shift, width))
     return PopulationPlan(
@@ -177,18 +195,18 @@ def _plan_population(
         biases=tuple(biases),
         encoder=encoder,
         product=product,
-        product_sources=product_sources(network, product, number_of),
+        product_sources=operands_of(network, population, number_of),
+        weighted=weighted_plan(network, population),
         bias_ops=_bias_ops(own),
         routes=as_rows(sent_routes(program, program.routes[routes])),
     )
 
 
-def product_sources(
-    network: Network, product: Product | None, number_of: dict[str, int]
-) -> tuple[tuple[int, int], ...]:
-    """(population number, ticks since it ran the step at hand) of each operand of a product."""
-    sources = product.sources if product is not None else ()
-    return tuple((number_of[s.population], network.span(s, product.target)) for s in sources if product is not None)
+def operands_of(network: Network, target: Population, number_of: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    """(population number, ticks since it ran the step at hand) of each operand of a product: q, k, v, or x, z."""
+    parts = [p for p in network.incoming[target.name] if isinstance(p, Product | Matrix | Gated)]
+    parts.sort(key=lambda p: isinstance(p, Gated))
+    return tuple((number_of[s.population], network.span(s, target.name)) for p in parts for s in p.sources)
 
 
 def sent_routes(program: Program, routes: Table) -> Table:

@@ -131,7 +131,7 @@ CASES = {
             test_spikingresformer.saved(f, **test_spikingresformer.CASES["cifar"])[0], None,
             {"T": "2", "img_size": "32"},
         ),
-        "matmul 'layers.0.0.matmul1'", "products of real values and spikes (DSSA)",
+        "output 'time_mean.3': averages reshape", "the head averages real values of the stem (its DSSA compiles)",
     ),
     "SEW-ResNet, ADD": Case("test_resnets", lambda f: sew(f, "add")),
     "SEW-ResNet, AND": Case("test_resnets", lambda f: sew(f, "and, module")),

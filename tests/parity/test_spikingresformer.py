@@ -1,10 +1,14 @@
 """An imported SpikingResformer computes what PyTorch computes: ImageNet and small stems, fixed and learned leaks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compiler.importers import load_model
+from compiler.ir.graph import Node
 from neurochip.errors import CheckpointError
+from tests.exact import assert_exact, ranged
 
 torch = pytest.importorskip("torch")
 from tests.parity.spikformer_torch import LIF, calibrated  # noqa: E402
@@ -79,3 +83,12 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path):
         load_model(changed(path, "layers.0.2.Wproj.weight", None))
     with pytest.raises(CheckpointError, match=r"missing tensor 'layers\.0\.2\.W\.weight'"):
         load_model(changed(path, "layers.0.2.W.weight", None))
+
+
+def test_all_but_the_head_compiles_exactly(tmp_path):
+    """With neurons before the head, which otherwise averages real values of the stem."""
+    graph = ranged(load_model(saved(tmp_path, **CASES["cifar"])[0], settings={"T": "2", "img_size": "32"}))
+    pool, neuron = graph.by_name["avgpool"], graph.by_name["layers.0.0.activation_in"].op
+    behind = [Node("head.lif", neuron, pool.inputs), replace(pool, inputs=("head.lif",))]
+    program = assert_exact(graph.replace_nodes({"avgpool": behind}))
+    assert sum(p.kind == "gated" for p in program.network.projections) == 4

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurochip.network.positions import current_at
-from neurochip.network.reference import projected
+from neurochip.network.projections import Gated
+from neurochip.network.reference import gated, matrix_beside, projected
 from neurochip.sim.sample import SampledCheck
 from tests.strategies import random_network
 
@@ -60,7 +61,13 @@ def test_every_kind_of_projection_adds_what_the_reference_adds(seed: int) -> Non
             for s in projection.sources
             for p in (network.by_name[s.population],)
         }
-        whole = projected(projection, target, grids, frame[None])
+        if isinstance(projection, Gated):
+            matrix = matrix_beside(network, projection)
+            (x,) = (network.by_name[s.population] for s in matrix.sources)
+            grids[x.name] = spikes[x.name][0].reshape(1, x.height, x.width, x.channels).astype(np.int64)
+            whole = gated(projection, matrix, grids)
+        else:
+            whole = projected(projection, target, grids, frame[None])
         shape = (1, target.height, target.width, target.channels)
         everywhere = np.arange(target.positions)
         found = current_at(network, projection, target, everywhere, spikes, 0, frame)

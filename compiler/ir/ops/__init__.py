@@ -28,6 +28,7 @@ from compiler.ir.ops.running import Accumulate, Delay, Filter, Increment, Onset,
 from compiler.ir.ops.serial_neuron import SerialNeuron
 from compiler.ir.ops.shape import Reshape, Transpose
 from compiler.ir.ops.threshold_neuron import MultiThresholdNeuron, TernaryNeuron
+from compiler.ir.ops.weighted_product import WeightedProduct
 from compiler.ir.ops.wkv import Wkv
 
 OPS: tuple[type[Op], ...] = (
@@ -82,6 +83,7 @@ OPS: tuple[type[Op], ...] = (
     Pad,
     Step,
     Feedback,
+    WeightedProduct,
 )
 
 __all__ = [
@@ -138,6 +140,7 @@ __all__ = [
     "TernaryNeuron",
     "TimeMean",
     "Transpose",
+    "WeightedProduct",
     "Weights",
     "Wkv",
 ]

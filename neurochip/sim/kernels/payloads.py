@@ -12,8 +12,8 @@ from neurochip.sim.kernels.synapses import Synapses, Tasks, Window
 
 @njit(cache=True, nogil=True)
 def digits(value: int) -> int:
-    """Number of ones in the binary form of ``value`` >= 0."""
-    count = 0
+    """Number of ones in the binary form of ``value``, whatever its sign."""
+    count, value = 0, abs(value)
     while value:
         value &= value - 1
         count += 1

@@ -73,7 +73,7 @@ def digit_sums(payload: Pieces, piece: Pieces, sums: Sums) -> None:
             for x in range(1, wide):
                 row, values = sums[item, y, x], payload[item, (y - 1) * (wide - 1) + x - 1]
                 for c in range(len(values)):
-                    value = values[c]
+                    value = abs(values[c])
                     while value:
                         value &= value - 1
                         row[piece[c] + 1] += 1
