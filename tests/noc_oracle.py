@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.packet import Injections
@@ -14,15 +15,22 @@ STEPS = {"east": (1, 0), "west": (-1, 0), "south": (0, 1), "north": (0, -1)}
 
 def walk(mesh: Mesh, source: int, target: int) -> list[tuple[int, int]]:
     """The (router, next router) pairs of the path: along x until it fits, then along y."""
-    path = []
-    at = source
-    while at != target:
-        x, y, tx, ty = at % mesh.width, at // mesh.width, target % mesh.width, target // mesh.width
-        step_x, step_y = (1 if tx > x else -1), (mesh.width if ty > y else -mesh.width)
-        to = at + (step_x if x != tx else step_y)
-        path.append((at, to))
-        at = to
-    return path
+    x, y, tx, ty = source % mesh.width, source // mesh.width, target % mesh.width, target // mesh.width
+    routers = [y * mesh.width + at for at in line(x, tx, mesh.width, mesh.wrap_x)]
+    routers += [at * mesh.width + tx for at in line(y, ty, mesh.height, mesh.wrap_y)[1:]]
+    return list(pairwise(routers))
+
+
+def line(at: int, to: int, size: int, wraps: bool) -> list[int]:
+    """Coordinates from ``at`` to ``to``, one step at a time: the shorter way, of equal ones that within the line."""
+    within = list(range(at, to + 1)) if to >= at else list(range(at, to - 1, -1))
+    if not wraps:
+        return within
+    step = -1 if to >= at else 1
+    round_it = [at]
+    while round_it[-1] != to:
+        round_it.append((round_it[-1] + step) % size)
+    return round_it if len(round_it) < len(within) else within
 
 
 def link_number(mesh: Mesh, at: int, to: int) -> int:
@@ -34,8 +42,9 @@ def link_number(mesh: Mesh, at: int, to: int) -> int:
                 # a link and the one back have the same place in their blocks
                 x0, y0 = (x + 1, y) if dx < 0 else (x, y + 1) if dy < 0 else (x, y)
                 x1, y1 = x0 + dx, y0 + dy
-                if max(x0, x1) >= mesh.width or max(y0, y1) >= mesh.height:
+                if max(x0, x1) >= mesh.width + mesh.wrap_x or max(y0, y1) >= mesh.height + mesh.wrap_y:
                     continue
+                x0, y0, x1, y1 = x0 % mesh.width, y0 % mesh.height, x1 % mesh.width, y1 % mesh.height
                 if (y0 * mesh.width + x0, y1 * mesh.width + x1) == (at, to):
                     return number
                 number += 1
@@ -44,7 +53,16 @@ def link_number(mesh: Mesh, at: int, to: int) -> int:
 
 def crosses(mesh: Mesh, at: int, to: int) -> bool:
     chips = [(r % mesh.width // mesh.columns, r // mesh.width // mesh.rows) for r in (at, to)]
-    return chips[0] != chips[1]
+    return chips[0] != chips[1]  # also over a link that closes a ring, from the last chip to the first
+
+
+def latency(mesh: Mesh, timing: Timing, source: int, target: int) -> int:
+    """Hop latencies along the path, added up link by link."""
+    total = 0
+    for at, to in walk(mesh, source, target):
+        total += timing.x_latency if at // mesh.width == to // mesh.width else timing.y_latency
+        total += timing.chip_latency if crosses(mesh, at, to) else 0
+    return total
 
 
 @dataclass

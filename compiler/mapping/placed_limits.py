@@ -83,8 +83,9 @@ def _refuse_far(program: Program) -> None:
     source = program.tiles["core"][program.routes["source_tile"]]
     target = program.ports["core"][program.routes["port"]]
     within = inside[source] & inside[target]  # the host's packets enter where they are needed
-    for axis in "xy":
-        hops = np.where(within, np.abs(cores[axis][source].astype(np.int64) - cores[axis][target]), 0)
+    for axis, ring in zip("xy", program.chip.ring_routers, strict=True):
+        hops = np.abs(cores[axis][source].astype(np.int64) - cores[axis][target])
+        hops = np.where(within, np.minimum(hops, np.abs(ring - hops)) if ring else hops, 0)
         far = int(hops.argmax())
         if hops[far] > reach.value:
             raise CapacityError(

@@ -28,9 +28,9 @@ Chips = Count[Literal["chips"]]
 class Mesh(Section):
     """The routers of one chip; ``multicast: unicast`` = one packet per target core, ``tree`` = one packet per link.
 
-    A torus closes the rows and columns of all chips joined; in a ``triangular_torus`` a packet may also move one
-    column and one row at once. ``router_entries``: routing-table entries of a router, one for each source tile whose
-    packets leave the router otherwise than straight on. ``reach``: the farthest a packet's address goes along one axis.
+    A torus closes the rows and columns of all chips of ``boards``, used or not; in a ``triangular_torus`` a packet may
+    also move one column and one row at once. ``router_entries``: routing-table entries of a router, one for each source
+    tile whose packets leave the router otherwise than straight on. ``reach``: how far an address goes along one axis.
     """
 
     columns: Routers

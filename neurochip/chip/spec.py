@@ -180,6 +180,13 @@ class ChipSpec(Section):
         return self.boards.rows.value
 
     @property
+    def ring_routers(self) -> tuple[int, int]:
+        """Routers once round a torus of all chips along x and y; 0 where no link closes the rows and columns."""
+        if self.mesh.topology == "mesh":
+            return 0, 0
+        return self.mesh_columns * self.chip_columns, self.mesh_rows * self.chip_rows
+
+    @property
     def weight_sharing(self) -> bool:
         """Whether several positions of a tile can use one stored copy of their weights."""
         return self.core.weight_sharing

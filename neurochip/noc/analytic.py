@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from neurochip.errors import SimulationError
 from neurochip.noc.kernels.loads import CoreFlows, Distances, RouterFlows, accumulate_loads, measure_flows
-from neurochip.noc.mesh import Int64Array, Mesh
+from neurochip.noc.mesh import Int64Array, Mesh, Ring
 from neurochip.noc.timing import LinkTimes, Timing
 
 
@@ -65,10 +65,12 @@ def tick_loads(mesh: Mesh, src_router: ArrayLike, dst_router: ArrayLike, packets
         SimulationError: if a flow names a router the mesh lacks, or a negative number of packets.
     """
     flows = RouterFlows(_integers(src_router), _integers(dst_router), _integers(packets))
-    link_load = np.zeros(mesh.n_links, np.int64)
-    local = accumulate_loads(flows, mesh.width, mesh.height, link_load)
+    loads = np.zeros((4, mesh.height, mesh.width), np.int64)
+    rings = Ring(mesh.width * mesh.wrap_x, 0, 0), Ring(mesh.height * mesh.wrap_y, 0, 0)
+    local = accumulate_loads(flows, rings, loads)
     if local < 0:
         raise _no_such_flow(flows, -1 - local, "router", mesh.n_routers)
+    link_load = loads.ravel()[mesh.link_places]
     x_links = mesh.link_blocks[2]
     return TickLoads(
         link_load=link_load,
@@ -97,7 +99,8 @@ def tick_time(
     """
     flows = CoreFlows(_integers(src_core), _integers(dst_core), _integers(packets))
     sent, received = np.zeros(mesh.n_cores, np.int64), np.zeros(mesh.n_cores, np.int64)
-    longest = measure_flows(flows, Distances(*timing.distances(mesh), mesh.cores_per_router), sent, received)
+    distances = Distances(*timing.distances(mesh), *timing.rings(mesh), mesh.cores_per_router)
+    longest = measure_flows(flows, distances, sent, received)
     if longest < -1:
         raise _no_such_flow(flows, -2 - longest, "core", mesh.n_cores)
     if loads is None:

@@ -105,9 +105,10 @@ def simulate_tick(
         last_cycle: give up if packets are left after this cycle.
 
     Raises:
-        SimulationError: if a flow is malformed, packets can no longer move, ``last_cycle`` passes, or (a bug) the
-            packets delivered are not those injected.
+        SimulationError: if the mesh wraps, a flow is malformed, packets can no longer move, ``last_cycle`` passes, or
+            (a bug) the packets delivered are not those injected.
     """
+    refuse_rings(mesh)
     _check(mesh, injections)
     state = new_state(mesh, timing, injections, record)
     outcome = kernel.run(state, last_cycle)
@@ -122,6 +123,15 @@ def simulate_tick(
         )
     _verify_conservation(mesh, injections, state)
     return _result(mesh, state)
+
+
+def refuse_rings(mesh: Mesh) -> None:
+    """Raises ``SimulationError`` if ``mesh`` wraps."""
+    if mesh.wrap_x or mesh.wrap_y:
+        raise SimulationError(
+            "noc packet: the links of this mesh close to rings, where packets that wait for each other in a circle can "
+            "never move again, and packet mode has no virtual channels that would prevent it; use analytic"
+        )
 
 
 def _check(mesh: Mesh, injections: Injections) -> None:

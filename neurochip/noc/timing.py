@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neurochip.errors import ChipError
-from neurochip.noc.mesh import EAST, WEST, Int64Array, Mesh
+from neurochip.noc.mesh import EAST, LINE, WEST, Int64Array, Mesh, Ring
 
 _MAY_BE_ZERO = ("inject_latency", "eject_latency", "chip_latency")
 _LONGEST = 1 << 22
@@ -147,9 +147,10 @@ class Timing:
         )
 
     def distances(self, mesh: Mesh) -> tuple[Int64Array, Int64Array]:
-        """Hop latency from coordinate 0 to every x, (width,), and to every y, (height,), in cycles.
+        """Hop latency from coordinate 0, without going round, to every x, (width,), and y, (height,), in cycles.
 
-        The hops between two routers take ``|X[tx] - X[sx]| + |Y[ty] - Y[sy]|`` cycles.
+        The hops between two routers take ``|X[tx] - X[sx]| + |Y[ty] - Y[sy]|`` cycles; along an axis where the packet
+        goes round, the latency of the ring less that.
         """
         x, y = np.arange(mesh.width), np.arange(mesh.height)
         borders_x, borders_y = x // mesh.columns, y // mesh.rows
@@ -158,13 +159,25 @@ class Timing:
             y * self.y_latency + borders_y * self.chip_latency,
         )
 
+    def rings(self, mesh: Mesh) -> tuple[Ring, Ring]:
+        """The rings that x and y form; ``LINE`` where they do not wrap."""
+        borders_x, borders_y = mesh.borders_round
+        x = Ring(mesh.width, borders_x, mesh.width * self.x_latency + borders_x * self.chip_latency)
+        y = Ring(mesh.height, borders_y, mesh.height * self.y_latency + borders_y * self.chip_latency)
+        return (x if mesh.wrap_x else LINE, y if mesh.wrap_y else LINE)
+
     def zero_load_latency(self, mesh: Mesh, source_core: Int64Array, target_core: Int64Array) -> Int64Array:
         """Cycles from injection to delivery in an idle network; core ids of any broadcastable shapes."""
         along_x, along_y = self.distances(mesh)
         source, target = mesh.router_of(source_core), mesh.router_of(target_core)
-        hops_x = np.abs(along_x[source % mesh.width] - along_x[target % mesh.width])
-        hops_y = np.abs(along_y[source // mesh.width] - along_y[target // mesh.width])
-        latency: Int64Array = self.inject_latency + hops_x + hops_y + self.eject_latency
+        hops_x, hops_y = mesh.offsets(source, target)
+        sx, sy = source % mesh.width, source // mesh.width
+        tx, ty = target % mesh.width, target // mesh.width
+        ring_x, ring_y = self.rings(mesh)
+        direct_x, direct_y = np.abs(along_x[sx] - along_x[tx]), np.abs(along_y[sy] - along_y[ty])
+        cycles_x = np.where(sx + hops_x == tx, direct_x, ring_x.latency - direct_x)
+        cycles_y = np.where(sy + hops_y == ty, direct_y, ring_y.latency - direct_y)
+        latency: Int64Array = self.inject_latency + cycles_x + cycles_y + self.eject_latency
         return latency
 
 

@@ -226,13 +226,19 @@ def _routers(mesh: Mesh, layout: Layout) -> str:
 
 
 def _links(mesh: Mesh, layout: Layout, bins: NDArray[np.int64]) -> Iterable[tuple[int, str]]:
-    """An arrow on the left-hand side of each direction of travel, as wide as its load; idle links are not drawn."""
+    """An arrow on the left-hand side of each direction of travel, as wide as its load; idle links are not drawn.
+
+    A link that closes a torus is a short arrow out of the picture.
+    """
     ends = mesh.link_ends()
     source, target, direction = ends.source.tolist(), ends.target.tolist(), ends.direction.tolist()
     for link in np.flatnonzero(bins).tolist():
         start = layout.centre(source[link] % mesh.width, source[link] // mesh.width)
         end = layout.centre(target[link] % mesh.width, target[link] // mesh.width)
-        yield link, _arrow(start, end, _DIRECTIONS[direction[link]], layout.step, int(bins[link]))
+        dx, dy = along = _DIRECTIONS[direction[link]]
+        if (end[0] - start[0]) * dx + (end[1] - start[1]) * dy < 0:
+            end = start[0] + 0.7 * layout.step * dx, start[1] + 0.7 * layout.step * dy
+        yield link, _arrow(start, end, along, layout.step, int(bins[link]))
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], along: tuple[int, int], step: int, shade: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neurochip.noc.mesh import Mesh
+from neurochip.noc.mesh import Mesh, Ring
 from neurochip.program.image import Program
 from neurochip.sim.kernels.fanout import Fanout, RouteTable, add_up_routes, channel_cuts
 from neurochip.sim.kernels.trees import add_up_trees, cut_boxes
@@ -34,13 +34,17 @@ class Booking:
 
 
 def make_bookings(
-    program: Program, plans: tuple[PopulationPlan, ...], mesh: Mesh, places: NDArray[np.int64]
+    program: Program,
+    plans: tuple[PopulationPlan, ...],
+    mesh: Mesh,
+    places: NDArray[np.int64],
+    rings: tuple[Ring, Ring],
 ) -> dict[int, Booking]:
-    """Population number -> its booking; ``places`` as ``RouteTable.cores``."""
+    """Population number -> its booking; ``places``, ``rings`` as in ``RouteTable``."""
     tiles, ports = as_rows(program.tiles), as_rows(program.ports)
     chip, size = (mesh.columns, mesh.rows), (mesh.height, mesh.width)
     trees = program.chip.mesh.multicast == "tree"
-    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size), trees) for p in plans}
+    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size, rings), trees) for p in plans}
 
 
 def _booking(plan: PopulationPlan, table: RouteTable, trees: bool) -> Booking:
@@ -75,7 +79,7 @@ def _fanout(table: RouteTable, piece: Int32, trees: bool) -> Fanout:
         range_start=np.zeros(n + 1, np.int32),
         ranges=np.empty((n, 2), np.int32),
         span_start=np.zeros(n + 1, np.int32),
-        spans=np.empty((4 * n, 2), np.int32),
+        spans=np.empty((7 * n, 2), np.int32),
     )
     boxes, ranges, spans = 0, 0, 0
     if n and trees:

@@ -13,6 +13,7 @@ from neurochip.chip.costs import Costs
 from neurochip.errors import SimulationError
 from neurochip.noc import analytic
 from neurochip.noc.mesh import Mesh
+from neurochip.noc.packet import refuse_rings
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
@@ -56,7 +57,8 @@ class Board:
     Attributes:
         noc_core: core row -> core id of the mesh.
         bookings: population number -> how its spikes are booked.
-        link_kinds: (n_links,) uint8, links of one kind take equal times; kind_times: the times of each kind.
+        link_kinds: (4 * n_routers,) uint8 at the mesh's link places, links of one kind take equal times.
+        kind_times: the times of each kind.
     """
 
     program: Program
@@ -89,16 +91,19 @@ class Board:
         used = len(np.unique(router[cores["kind"] == NEURON_CORE]))
         times = np.stack(timing.links(mesh), axis=1)
         kinds, of_kind = np.unique(times, axis=0, return_inverse=True)
+        link_kinds = np.zeros(4 * mesh.n_routers, np.uint8)
+        link_kinds[mesh.link_places] = of_kind.reshape(-1)
+        places = core_places(program, mesh, timing)
         return cls(
             program=program,
             costs=costs,
             mesh=mesh,
             timing=timing,
             noc_core=router * mesh.cores_per_router + cores["slot"],
-            bookings=make_bookings(program, plans, mesh, core_places(program, mesh, timing)),
+            bookings=make_bookings(program, plans, mesh, places, timing.rings(mesh)),
             core_times=core_times(program, costs, router),
             barrier_ns=costs.barrier_ns(used, program.n_chips),
-            link_kinds=of_kind.reshape(-1).astype(np.uint8),
+            link_kinds=link_kinds,
             kind_times=LinkTimes(*kinds.reshape(-1, 4).T),
         )
 
@@ -127,7 +132,7 @@ class Clock:
 
     @classmethod
     def of(cls, board: Board, noc: str, threads: int = 1) -> Clock:
-        """A clock at 0. Raises ``SimulationError`` for an unknown ``noc``."""
+        """A clock at 0. Raises ``SimulationError`` for an unknown ``noc``, or one that does not suit the chip."""
         if noc not in FIDELITIES:
             raise SimulationError(f"noc: expected one of {', '.join(FIDELITIES)}, found {noc!r}")
         if noc == "packet" and board.program.chip.mesh.multicast == "tree":
@@ -139,10 +144,11 @@ class Clock:
         totals = CoreTotals(
             counts=np.zeros((10, n_cores), np.int64),
             busy_ns=np.zeros(n_cores),
-            links=np.zeros(board.mesh.n_links, np.int64),
+            links=np.zeros(4 * board.mesh.n_routers, np.int64),
         )
         if noc == "analytic":
             return cls(board=board, totals=totals)
+        refuse_rings(board.mesh)
         spacing = max(1, round((board.costs.latency_ns["axon_out"] or 0.0) / board.timing.cycle_ns))
         return cls(board=board, totals=totals, runs=PacketRuns(board.mesh, board.timing, spacing, threads))
 
@@ -235,6 +241,10 @@ class Clock:
         self.moves.overruns += int((needed > fixed).sum())
         return np.asarray(np.maximum(fixed, needed))
 
+    def link_packets(self) -> Counts:
+        """Packets over each link so far, (n_links,)."""
+        return self.totals.links[self.board.mesh.link_places]
+
     def core_counts(self, ticks: int) -> CoreCounts:
         """The sums over ``ticks`` ticks of one input each."""
         dense, conv, sparse, processor_ops, active, spikes, packets_in, packets_out, macs, updates = self.totals.counts
@@ -305,12 +315,22 @@ def core_times(program: Program, costs: Costs, router: Counts) -> CoreTimes:
 
 
 def program_mesh(program: Program) -> Mesh:
-    """The routers of all chips a program uses, as one mesh; processors and the host hang on routers like cores."""
+    """The routers of all chips a program uses, as one mesh; processors and the host hang on routers like cores.
+
+    A torus closes round all chips that one system can join, used or not, as idle routers forward packets. An axis of it
+    is one of all these routers if the way round can be the shorter one for this program, else of those in use: then no
+    packet meets the rest.
+    """
     chip, cores = program.chip, program.cores
+    last_x, last_y = int(cores["x"].max(initial=0)), int(cores["y"].max(initial=0))
+    ring_x, ring_y = chip.ring_routers
+    wrap_x, wrap_y = 2 * last_x > ring_x > 0, 2 * last_y > ring_y > 0
     return Mesh(
         columns=chip.mesh_columns,
         rows=chip.mesh_rows,
-        chip_columns=int(cores["x"].max(initial=0)) // chip.mesh_columns + 1,
-        chip_rows=int(cores["y"].max(initial=0)) // chip.mesh_rows + 1,
+        chip_columns=chip.chip_columns if wrap_x else last_x // chip.mesh_columns + 1,
+        chip_rows=chip.chip_rows if wrap_y else last_y // chip.mesh_rows + 1,
         cores_per_router=max(chip.cores_per_router, int(cores["slot"].max(initial=0)) + 1),
+        wrap_x=wrap_x,
+        wrap_y=wrap_y,
     )

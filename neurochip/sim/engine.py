@@ -102,7 +102,7 @@ def run_program(
         wall_seconds=time.perf_counter() - ready,
         noc=clock.statistics(),
         cores=clock.core_counts(inputs * network.ticks),
-        links=clock.totals.links,
+        links=clock.link_packets(),
         **{f.name: getattr(clock.moves, f.name) for f in fields(clock.moves)},
         **{f.name: getattr(totals, f.name) for f in fields(Totals) if f.name != "tick_ns"},
     )

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from neurochip.errors import SimulationError
 from neurochip.noc import packet as packet_mode
 from neurochip.noc.analytic import tick_loads, tick_time
 from neurochip.noc.mesh import Mesh
@@ -29,6 +30,21 @@ def meshes(draw: st.DrawFn) -> Mesh:
         chip_rows=draw(st.integers(1, 2)),
         cores_per_router=draw(st.integers(1, 3)),
     )
+
+
+@st.composite
+def tori(draw: st.DrawFn) -> Mesh:
+    """Meshes of up to 7 x 7 routers of which at least one axis wraps."""
+    mesh = Mesh(
+        columns=draw(st.integers(1, 3)),
+        rows=draw(st.integers(1, 3)),
+        chip_columns=draw(st.integers(1, 4)),
+        chip_rows=draw(st.integers(1, 4)),
+        cores_per_router=draw(st.integers(1, 3)),
+    )
+    assume(max(mesh.width, mesh.height) > 2)
+    wrap_x = mesh.width > 2 and (mesh.height <= 2 or draw(st.booleans()))
+    return replace(mesh, wrap_x=wrap_x, wrap_y=mesh.height > 2 and (not wrap_x or draw(st.booleans())))
 
 
 @st.composite
@@ -79,7 +95,8 @@ def test_analytic_counts_are_the_packet_counts_and_its_time_is_a_lower_bound(dat
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_loads_from_intervals_equal_loads_from_walking_every_path(data: st.DataObject) -> None:
-    mesh = data.draw(meshes())
+    mesh = data.draw(st.one_of(meshes(), tori()))
+    ends = mesh.link_ends()
     router = st.integers(0, mesh.n_routers - 1)
     flows = data.draw(st.lists(st.tuples(router, router, st.integers(0, 100)), min_size=1, max_size=30))
     loads = tick_loads(mesh, *np.array(flows).T)
@@ -93,6 +110,8 @@ def test_loads_from_intervals_equal_loads_from_walking_every_path(data: st.DataO
         xy = [(router % mesh.width, router // mesh.width) for router in (source, target)]
         links = [noc_oracle.link_number(mesh, at, to) for at, to in path]
         assert mesh.links_of(*xy).tolist() == links
+        assert list(zip(ends.source[links].tolist(), ends.target[links].tolist(), strict=True)) == path
+        assert mesh.crossings(np.int64(source), np.int64(target)) == ends.crossing[links].sum()
         assert mesh.hops(np.int64(source), np.int64(target)) == len(path)
     assert loads.link_load.tolist() == expected.tolist()
     assert loads.crossings == crossings
@@ -151,3 +170,25 @@ def test_running_chip_by_chip_changes_no_packet(seed: int, timing: Timing) -> No
     assert np.array_equal(apart.delivered_at, together.delivered_at)
     assert (apart.drain, apart.latency) == (together.drain, together.latency)
     assert np.array_equal(apart.link_packets, together.link_packets)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_latency_on_a_torus_is_that_of_every_link_of_the_shorter_way(data: st.DataObject) -> None:
+    mesh, timing = data.draw(tori()), data.draw(timings())
+    core = st.integers(0, mesh.n_cores - 1)
+    source, target = data.draw(core), data.draw(core)
+    per_router = mesh.cores_per_router
+    walked = noc_oracle.latency(mesh, timing, source // per_router, target // per_router)
+    ends = timing.inject_latency + timing.eject_latency
+    assert timing.zero_load_latency(mesh, np.int64(source), np.int64(target)) == ends + walked
+    assert tick_time(mesh, timing, [source], [target], [1]).path == ends + walked
+    path = mesh.links_of(
+        *((core // per_router % mesh.width, core // per_router // mesh.width) for core in (source, target))
+    )
+    assert timing.links(mesh).latency[path].sum() == walked
+
+
+def test_packet_mode_refuses_rings_whose_packets_could_wait_for_each_other_in_a_circle() -> None:
+    with pytest.raises(SimulationError, match=r"close to rings.*use analytic"):
+        simulate_tick(Mesh(columns=4, rows=1, wrap_x=True), Timing(), Injections.of(0, 3))

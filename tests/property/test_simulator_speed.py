@@ -17,6 +17,7 @@ from neurochip.network.network import InputSpec, Network, Neuron, Population, Re
 from neurochip.network.projections import Dense, Pool, Projection, Source
 from neurochip.noc.kernels.loads import running_sums
 from neurochip.noc.mesh import Mesh
+from neurochip.noc.timing import Timing
 from neurochip.program.image import Origin, Program
 from neurochip.sim.engine import prepared, run_program
 from neurochip.sim.kernels import dense
@@ -104,12 +105,17 @@ def test_what_a_run_prepares_is_kept_with_its_program_alone() -> None:
     assert prepared(replace(program)) is not prepared(program)
 
 
+LATENCY = Timing(x_latency=3, y_latency=5, chip_latency=7)
+
+
 def random_table(rng: np.random.Generator, mesh: Mesh) -> RouteTable:
     """Routes of tiles of one population of 4 x 4 positions and 8 channels to random cores, several from one box."""
     n_cores, n_tiles, n_ports = 30, 6, 9
     cores = np.zeros((n_cores, 5), np.int64)
     cores[:, 0], cores[:, 1] = rng.integers(0, mesh.width, n_cores), rng.integers(0, mesh.height, n_cores)
     cores[:, 2], cores[:, 3], cores[:, 4] = rng.integers(0, 2, n_cores), 3 * cores[:, 0], 5 * cores[:, 1]
+    cores[:, 3] += 7 * (cores[:, 0] // mesh.columns)
+    cores[:, 4] += 7 * (cores[:, 1] // mesh.rows)
 
     def boxes(count: int) -> np.ndarray:
         low = rng.integers(0, (3, 3, 7), (count, 3))
@@ -125,20 +131,21 @@ def random_table(rng: np.random.Generator, mesh: Mesh) -> RouteTable:
         if all(max(tiles[t, a], ports[p, a]) < min(tiles[t, a + 1], ports[p, a + 1]) for a in (2, 4, 6))
     ]
     routes = np.array(pairs, np.int32).reshape(-1, 3)
-    return RouteTable(tiles, ports, routes, cores, (mesh.columns, mesh.rows), (mesh.height, mesh.width))
+    size = mesh.height, mesh.width
+    return RouteTable(tiles, ports, routes, cores, (mesh.columns, mesh.rows), size, LATENCY.rings(mesh))
 
 
 @settings(max_examples=30, deadline=None)
-@given(SEEDS)
-def test_booking_by_box_equals_sending_every_packet_along_its_route(seed: int) -> None:
+@given(SEEDS, st.booleans(), st.booleans())
+def test_booking_by_box_equals_sending_every_packet_along_its_route(seed: int, wrap_x: bool, wrap_y: bool) -> None:
     rng = np.random.default_rng(seed)
-    mesh = Mesh(columns=3, rows=2, chip_columns=2, chip_rows=2)
+    mesh = Mesh(columns=3, rows=2, chip_columns=2, chip_rows=2, wrap_x=wrap_x, wrap_y=wrap_y)
     table = random_table(rng, mesh)
     n, cores = len(table.routes), table.cores
     room = Fanout(
         np.empty((n + 1, 7), np.int32), np.empty((n + 1, 6), np.int32), np.empty(n + 1, np.int32),
         np.zeros(n + 1, np.int32), np.empty((n, 2), np.int32),
-        np.zeros(n + 1, np.int32), np.empty((4 * n, 2), np.int32),
+        np.zeros(n + 1, np.int32), np.empty((7 * n, 2), np.int32),
     )  # fmt: skip
     boxes = add_up_routes(table, np.arange(9, dtype=np.int32), room)[0] if n else 0
     fanout = room._replace(boxes=room.boxes[:boxes])
@@ -159,22 +166,22 @@ def test_booking_by_box_equals_sending_every_packet_along_its_route(seed: int) -
         source, target = cores[table.tiles[t, 1]], cores[table.ports[p, 0]]
         path = mesh.links_of((source[0], source[1]), (target[0], target[1]))
         crossing = int(mesh.link_ends().crossing[path].sum())
-        hops = abs(source[:2] - target[:2])
+        hops = np.bincount(mesh.link_ends().direction[path] // 2, minlength=2)
         moved += count * np.array([1, *hops, crossing, not hops.any(), target[2]])
         links[path] += count
         sent[table.tiles[t, 1]] += count
         received[table.ports[p, 0]] += count
-        longest = max(longest, int(abs(source[3:] - target[3:]).sum()) if count else 0)
+        longest = max(longest, int(LATENCY.links(mesh).latency[path].sum()) if count else 0)
     arrived = np.cumsum(books.received.reshape(3, -1), axis=1)[:, :-1]
     spans = books.spans.reshape(4, mesh.height, mesh.width)
     np.subtract.at(spans[2], (cores[:, 1], cores[:, 0]), arrived[1])
     np.add.at(spans[3], (cores[:, 1], cores[:, 0]), arrived[2])
-    loads = np.zeros(mesh.n_links, np.int64)
+    loads = np.zeros((4, mesh.height, mesh.width), np.int64)
     running_sums(spans[:2], spans[2:], loads)
     assert np.array_equal(totals, moved)
     assert np.array_equal(books.sent[0], sent)
     assert np.array_equal(arrived.sum(axis=0), received)
-    assert np.array_equal(loads, links)
+    assert np.array_equal(loads.ravel()[mesh.link_places], links)
     assert books.longest[0] == longest
 
 

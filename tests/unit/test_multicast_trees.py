@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,17 @@ def with_trees(chip: ChipSpec) -> ChipSpec:
     data = json.loads(chip.to_json())
     data["mesh"]["multicast"] = "tree"
     return ChipSpec.model_validate(data)
+
+
+def closed(program: Program) -> Program:
+    """``program`` on a torus of no more chips than it uses."""
+    data = json.loads(program.chip.to_json())
+    data["mesh"]["topology"] = "torus"
+    mesh = program_mesh(program)
+    for name, chips in (("columns", mesh.chip_columns), ("rows", mesh.chip_rows)):
+        data["boards"][name]["value"] = chips
+    data["boards"]["max_chips"]["value"] = mesh.chip_columns * mesh.chip_rows
+    return replace(program, chip=ChipSpec.model_validate(data))
 
 
 def tree_links(program: Program, spikes: dict[str, np.ndarray]) -> tuple[Counter[int], int, Counter[int]]:
@@ -57,12 +69,13 @@ def tree_links(program: Program, spikes: dict[str, np.ndarray]) -> tuple[Counter
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(0, 1 << 30))
-def test_every_link_of_a_tree_carries_a_packet_once(seed: int) -> None:
+@given(st.integers(0, 1 << 30), st.booleans())
+def test_every_link_of_a_tree_carries_a_packet_once(seed: int, torus: bool) -> None:
     network, x = random_network(seed)
     if any(p.neuron.kind == "product" for p in network.populations):
         return  # payloads count as their digits
     program = map_network(network, with_trees(small_chip()), origin(), ())
+    program = closed(program) if torus else program
     trace = run_program(program, x)
     links, sent, received = tree_links(program, network.run(x).spikes)
     assert {i: int(n) for i, n in enumerate(trace.links) if n} == {i: n for i, n in links.items() if n}
@@ -82,6 +95,32 @@ def test_a_tree_never_takes_more_hops_than_single_packets() -> None:
     assert np.array_equal(tree.cores.packets_in, single.cores.packets_in)
     assert np.array_equal(tree.logits, single.logits)
     assert (tree.links <= single.links).all()
+
+
+def test_a_torus_is_as_large_as_its_system_and_packets_go_round_where_that_is_shorter() -> None:
+    for chip in (small_chip(columns=5), with_trees(small_chip(columns=5))):
+        program, x = naive_program(spike_network(), chip, 1, 2), np.ones((4, 2, 20))
+        line, ring = run_program(program, x), run_program(closed(program), x)
+        mesh = program_mesh(closed(program))
+        assert (mesh.wrap_x, program_mesh(program).wrap_x) == (True, False)
+        assert ring.links[mesh.link_ends().target - mesh.link_ends().source == 1 - mesh.width].any()
+        # a tree of shortest ways may have more links than one that never goes round
+        assert ring.hops_x < line.hops_x or chip.mesh.multicast == "tree"
+        assert np.array_equal(ring.logits, line.logits)
+        assert np.array_equal(ring.cores.packets_in, line.cores.packets_in)
+        with pytest.raises(SimulationError, match=r"rings|multicast trees"):
+            run_program(closed(program), x, noc="packet")
+
+
+def test_a_model_on_less_than_half_of_a_torus_is_as_on_a_mesh() -> None:
+    program, x = naive_program(spike_network(), small_chip(columns=5), 1, 2), np.ones((4, 2, 20))
+    data = json.loads(closed(program).chip.to_json())
+    for name, chips in (("columns", 9), ("rows", 9), ("max_chips", 81)):
+        data["boards"][name]["value"] = chips
+    free = replace(program, chip=ChipSpec.model_validate(data))
+    assert program_mesh(free) == program_mesh(program)
+    assert np.array_equal(run_program(free, x).links, run_program(program, x).links)
+    assert np.array_equal(run_program(free, x, noc="packet").links, run_program(program, x).links)
 
 
 def test_packet_mode_refuses_trees() -> None:

@@ -38,6 +38,16 @@ def test_paths_go_along_x_first() -> None:
     assert mesh.links_of((1, 1), (1, 1)).tolist() == []
 
 
+def test_packets_go_round_a_torus_only_where_that_is_shorter() -> None:
+    mesh = Mesh(columns=2, rows=1, chip_columns=2, wrap_x=True)
+    assert mesh.n_links == 8
+    assert mesh.link_ends().source.tolist() == [0, 1, 2, 3, 1, 2, 3, 0]
+    assert mesh.link_ends().crossing.tolist() == [False, True] * 4
+    assert mesh.links_of((0, 0), (3, 0)).tolist() == [7]
+    assert mesh.links_of((3, 0), (0, 0)).tolist() == [3]
+    assert mesh.links_of((3, 0), (1, 0)).tolist() == [6, 5]  # as far either way
+
+
 def test_chips_side_by_side_are_one_mesh_with_marked_borders() -> None:
     mesh = Mesh(columns=2, rows=3, chip_columns=3, chip_rows=2, cores_per_router=4)
     assert (mesh.width, mesh.height, mesh.n_routers, mesh.n_cores) == (6, 6, 36, 144)
@@ -55,6 +65,8 @@ def test_a_mesh_without_routers_is_refused() -> None:
         Mesh(columns=3, rows=0)
     with pytest.raises(ChipError, match="mesh: at most 60 cores can share a router, not 61"):
         Mesh(columns=1, rows=1, cores_per_router=61)
+    with pytest.raises(ChipError, match="mesh: y can wrap only if at least 3 routers lie along it, not 2"):
+        Mesh(columns=3, rows=2, wrap_y=True)
 
 
 def test_cycles_measure_a_chips_nanoseconds_within_a_thousandth() -> None:

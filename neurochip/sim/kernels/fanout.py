@@ -13,14 +13,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from neurochip.noc.kernels.rings import borders, latency, offset
+from neurochip.noc.mesh import LINE, Ring
+
 Int32 = NDArray[np.int32]
 
 
 class RouteTable(NamedTuple):
     """Rows of the program's tables as int32, in its column order: ``tiles``, ``ports``, and the ``routes`` to add up.
 
-    ``cores`` (n_cores, 5) int64: x, y, is a processor, latency to x, latency to y; a route's latency is the difference
-    of its ends' latencies. ``chip``: routers of one chip along x and y; ``mesh``: routers along y and x.
+    ``cores`` (n_cores, 5) int64: x, y, is a processor, latency to x, latency to y (``Timing.distances``).
+    ``chip``: routers of one chip along x and y; ``mesh``: routers along y and x; ``rings``: what x and y form.
     """
 
     tiles: Int32
@@ -29,6 +32,7 @@ class RouteTable(NamedTuple):
     cores: NDArray[np.int64]
     chip: tuple[int, int]
     mesh: tuple[int, int]
+    rings: tuple[Ring, Ring] = (LINE, LINE)
 
 
 class Fanout(NamedTuple):
@@ -41,6 +45,7 @@ class Fanout(NamedTuple):
     n_cores + 1 cores: targets in the source's row of routers, south of it, north of it.
     ``span_start`` (K + 1,), ``spans`` (m, 2): index into (4, height, width) counts, and what one packet adds there: an
     interval of links begins or ends. Planes: east, west, south, north; the column ends follow from the ranges.
+    An interval that goes round a ring begins a second time, at coordinate 0.
     """
 
     boxes: Int32
@@ -63,16 +68,18 @@ def channel_cuts(table: RouteTable, cuts: NDArray[np.uint8]) -> None:
 
 @njit(cache=True, nogil=True)
 def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, int, int]:
-    """Fill ``out``, whose arrays have room for two rows a route (spans: four); returns boxes, ranges and spans.
+    """Fill ``out``, whose arrays have room for two rows a route (spans: seven); returns boxes, ranges and spans.
 
     ``piece`` (C + 1,): channel piece that begins at each cut. Boxes, ranges and spans are run lengths of the table.
     """
     columns, rows = table.chip
+    ring_x, ring_y = table.rings
     height, width = table.mesh
     plane, n_cores = height * width, len(table.cores) + 1
     box = np.zeros(7, np.int32)
     k, n_ranges, n_spans = -1, 0, 0
-    before, east, west, row_span, column_span = -1, 0, 0, -1, -1
+    before, row_span, column_span, round_span = -1, -1, -1, -1
+    row = np.zeros(4, np.int64)  # packets that leave the source east and west, and those of them that go round
     row_at = 0
     for i in range(len(table.routes)):
         tile, port = table.tiles[table.routes[i, 0]], table.ports[table.routes[i, 1]]
@@ -85,53 +92,70 @@ def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, in
         for j in range(6):
             fresh = fresh or box[j] != out.boxes[k, j]
         if fresh:
-            if east:
-                out.spans[n_spans, 0], out.spans[n_spans, 1] = row_at, east
-                n_spans += 1
-            if west:
-                out.spans[n_spans, 0], out.spans[n_spans, 1] = plane + row_at, -west
-                n_spans += 1
-            before, k, east, west, row_span, column_span = table.routes[i, 0], k + 1, 0, 0, -1, -1
+            n_spans = _leave(out, n_spans, row, row_at, width, plane)
+            before, k, row_span, column_span, round_span = table.routes[i, 0], k + 1, -1, -1, -1
             row_at = here[1] * width + here[0]
             out.boxes[k] = box
             out.moves[k] = 0
             out.longest[k] = 0
             out.range_start[k], out.span_start[k] = n_ranges, n_spans
         out.moves[k, 0] += 1
-        out.moves[k, 1] += abs(here[0] - there[0])
-        out.moves[k, 2] += abs(here[1] - there[1])
-        out.moves[k, 3] += abs(here[0] // columns - there[0] // columns) + abs(here[1] // rows - there[1] // rows)
+        hops_x, hops_y = offset(here[0], there[0], ring_x), offset(here[1], there[1], ring_y)
+        out.moves[k, 1] += abs(hops_x)
+        out.moves[k, 2] += abs(hops_y)
+        out.moves[k, 3] += borders(here[0], hops_x, columns, ring_x) + borders(here[1], hops_y, rows, ring_y)
         out.moves[k, 4] += here[0] == there[0] and here[1] == there[1]
         out.moves[k, 5] += there[2]
-        out.longest[k] = max(out.longest[k], abs(here[3] - there[3]) + abs(here[4] - there[4]))
-        target = port[0] + n_cores * (1 if there[1] > here[1] else 2 if there[1] < here[1] else 0)
+        cycles_x = latency(hops_x, (here[0], here[3]), (there[0], there[3]), ring_x)
+        cycles_y = latency(hops_y, (here[1], here[4]), (there[1], there[4]), ring_y)
+        out.longest[k] = max(out.longest[k], cycles_x + cycles_y)
+        target = port[0] + n_cores * (1 if hops_y > 0 else 2 if hops_y < 0 else 0)
         if n_ranges > out.range_start[k] and out.ranges[n_ranges - 1, 1] == target:
             out.ranges[n_ranges - 1, 1] = target + 1
         else:
             out.ranges[n_ranges, 0], out.ranges[n_ranges, 1] = target, target + 1
             n_ranges += 1
-        if there[0] != here[0]:
-            against = there[0] < here[0]
-            east, west = east + (not against), west + against
+        if hops_x:
+            against = hops_x < 0
+            row[int(against)] += 1
+            row[2 + int(against)] += here[0] + hops_x != there[0]
             index = against * plane + here[1] * width + there[0]
             if row_span < 0 or out.spans[row_span, 0] != index:
                 row_span = n_spans
                 out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
                 n_spans += 1
             out.spans[row_span, 1] += 1 if against else -1
-        if there[1] != here[1]:
-            against = there[1] < here[1]
+        if hops_y:
+            against = hops_y < 0
             index = (2 + against) * plane + here[1] * width + there[0]
             if column_span < 0 or out.spans[column_span, 0] != index:
                 column_span = n_spans
                 out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
                 n_spans += 1
             out.spans[column_span, 1] += -1 if against else 1
-    if east:
-        out.spans[n_spans, 0], out.spans[n_spans, 1] = row_at, east
-        n_spans += 1
-    if west:
-        out.spans[n_spans, 0], out.spans[n_spans, 1] = plane + row_at, -west
-        n_spans += 1
+            if here[1] + hops_y != there[1]:
+                index = (2 + against) * plane + there[0]
+                if round_span < 0 or out.spans[round_span, 0] != index:
+                    round_span = n_spans
+                    out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
+                    n_spans += 1
+                out.spans[round_span, 1] += 1
+    n_spans = _leave(out, n_spans, row, row_at, width, plane)
     out.range_start[k + 1], out.span_start[k + 1] = n_ranges, n_spans
     return k + 1, n_ranges, n_spans
+
+
+@njit(cache=True, nogil=True)
+def _leave(out: Fanout, at: int, row: NDArray[np.int64], source: int, width: int, plane: int) -> int:
+    """Write where packets enter the row of router ``source``, and clear ``row``; returns where the next span goes."""
+    for against in range(2):
+        if row[against]:
+            out.spans[at, 0] = against * plane + source
+            out.spans[at, 1] = -row[against] if against else row[against]
+            at += 1
+        if row[2 + against]:
+            out.spans[at, 0] = against * plane + source // width * width
+            out.spans[at, 1] = row[2 + against]
+            at += 1
+    row[:] = 0
+    return at

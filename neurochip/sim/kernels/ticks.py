@@ -48,7 +48,8 @@ class CoreTotals(NamedTuple):
 
     ``counts`` (10, n_cores) int64: ops dense, conv, sparse, of processors and units, active, spikes, packets in,
     packets out, multiply-accumulates, learning updates;
-    ``busy_ns`` (n_cores,) float64; ``links`` (n_links,) int64.
+    ``busy_ns`` (n_cores,) float64; ``links`` (4 * height * width,) int64: packets over the link at each of
+    ``Mesh.link_places``, 0 where there is none.
     """
 
     counts: Counts
@@ -132,7 +133,8 @@ def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArr
 def close_links(spans: Counts, mesh: tuple[int, int], kinds: NDArray[np.uint8], links: Counts, most: Counts) -> None:
     """Add the loads of all links to ``links``; ``most`` (B, kinds): largest load of each kind of link.
 
-    ``spans`` (B, 4 * height * width) as in ``Books``, cleared; ``kinds`` (n_links,): links of a kind take equal times.
+    ``spans`` (B, 4 * height * width) as in ``Books``, cleared; ``kinds`` (4 * height * width,), at the places of
+    ``Mesh.link_places``: links of a kind take equal times.
     """
     height, width = mesh
     for item in range(len(spans)):
@@ -142,13 +144,13 @@ def close_links(spans: Counts, mesh: tuple[int, int], kinds: NDArray[np.uint8], 
         for direction in range(2):
             for y in range(height):
                 load = np.int64(0)
-                for x in range(width - 1):
+                for x in range(width):
                     load += starts[direction, y, x]
                     links[link] += load
                     most[item, kinds[link]] = max(most[item, kinds[link]], load)
                     link += 1
         for direction in range(2, 4):
-            for y in range(height - 1):
+            for y in range(height):
                 for x in range(width):
                     if y:
                         starts[direction, y, x] += starts[direction, y - 1, x]

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from neurochip.noc.kernels.rings import borders, latency, offset
 from neurochip.sim.kernels.fanout import Fanout, RouteTable
 
 Int32 = NDArray[np.int32]
@@ -28,9 +29,11 @@ def add_up_trees(table: RouteTable, cuts: Int32, piece: Int32, out: Fanout) -> t
 
     ``cuts`` (n, 7) as of ``cut_boxes``, equal rows next to each other. A tree runs along the source's row to the
     farthest column on either side, and from that row along each target's column to the farthest target: the union of
-    the XY paths. All targets are ranges of the first kind, as the ends of column intervals are written here.
+    the XY paths. Arms that go round a ring never meet, as no path is longer than half of it. All targets are ranges of
+    the first kind, as the ends of column intervals are written here.
     """
     columns, rows = table.chip
+    ring_x, ring_y = table.rings
     height, width = table.mesh
     plane = height * width
     south, north = np.zeros(width, np.int64), np.zeros(width, np.int64)
@@ -49,44 +52,56 @@ def add_up_trees(table: RouteTable, cuts: Int32, piece: Int32, out: Fanout) -> t
         out.moves[k], out.longest[k] = 0, 0
         out.moves[k, 0] = 1
         out.range_start[k], out.span_start[k] = n_ranges, n_spans
-        east = west = sx
-        south[:], north[:] = sy, sy
+        east = west = 0
+        south[:], north[:] = 0, 0
         for j in range(i, end):
             core = table.ports[table.routes[j, 1]][0]
             there = table.cores[core]
             tx, ty = there[0], there[1]
-            east, west = max(east, tx), min(west, tx)
-            south[tx], north[tx] = max(south[tx], ty), min(north[tx], ty)
+            hops_x, hops_y = offset(sx, tx, ring_x), offset(sy, ty, ring_y)
+            east, west = max(east, hops_x), max(west, -hops_x)
+            south[tx], north[tx] = max(south[tx], hops_y), max(north[tx], -hops_y)
             out.moves[k, 4] += tx == sx and ty == sy
             out.moves[k, 5] += there[2]
-            out.longest[k] = max(out.longest[k], abs(here[3] - there[3]) + abs(here[4] - there[4]))
+            cycles_x = latency(hops_x, (sx, here[3]), (tx, there[3]), ring_x)
+            cycles_y = latency(hops_y, (sy, here[4]), (ty, there[4]), ring_y)
+            out.longest[k] = max(out.longest[k], cycles_x + cycles_y)
             if n_ranges > out.range_start[k] and out.ranges[n_ranges - 1, 1] == core:
                 out.ranges[n_ranges - 1, 1] = core + 1
             else:
                 out.ranges[n_ranges, 0], out.ranges[n_ranges, 1] = core, core + 1
                 n_ranges += 1
-        out.moves[k, 1] = east - west
-        out.moves[k, 3] = east // columns - west // columns
+        out.moves[k, 1] = east + west
+        out.moves[k, 3] = borders(sx, east, columns, ring_x) + borders(sx, -west, columns, ring_x)
         row = sy * width
-        if east > sx:
-            n_spans = _interval(out, n_spans, row + sx, row + east)
-        if west < sx:
-            n_spans = _interval(out, n_spans, plane + row + west, plane + row + sx)
-        for x in range(west, east + 1):
-            out.moves[k, 2] += south[x] - north[x]
-            out.moves[k, 3] += south[x] // rows - north[x] // rows
-            if south[x] > sy:
-                n_spans = _interval(out, n_spans, 2 * plane + row + x, 2 * plane + south[x] * width + x)
-            if north[x] < sy:
-                n_spans = _interval(out, n_spans, 3 * plane + north[x] * width + x, 3 * plane + row + x)
+        n_spans = _arm(out, n_spans, (row, 1, width), sx, sx + east)
+        n_spans = _arm(out, n_spans, (plane + row, 1, width), sx - west, sx)
+        for unrolled in range(sx - west, sx + east + 1):
+            x = unrolled % width
+            out.moves[k, 2] += south[x] + north[x]
+            out.moves[k, 3] += borders(sy, south[x], rows, ring_y) + borders(sy, -north[x], rows, ring_y)
+            n_spans = _arm(out, n_spans, (2 * plane + x, width, height), sy, sy + south[x])
+            n_spans = _arm(out, n_spans, (3 * plane + x, width, height), sy - north[x], sy)
         k, i = k + 1, end
         out.range_start[k], out.span_start[k] = n_ranges, n_spans
     return k, n_ranges, n_spans
 
 
 @njit(cache=True, nogil=True)
-def _interval(out: Fanout, at: int, begin: int, end: int) -> int:
-    """Write an interval of links; returns where the next one goes."""
-    out.spans[at, 0], out.spans[at, 1] = begin, 1
-    out.spans[at + 1, 0], out.spans[at + 1, 1] = end, -1
-    return at + 2
+def _arm(out: Fanout, at: int, line: tuple[int, int, int], begin: int, end: int) -> int:
+    """Write the links between coordinates ``begin`` and ``end`` of a line of routers; returns where the next span goes.
+
+    ``line``: index of coordinate 0, step from one to the next, and how many there are; what is beyond goes round.
+    """
+    zero, step, size = line
+    if begin == end:
+        return at
+    out.spans[at, 0], out.spans[at, 1] = zero + begin % size * step, 1
+    at += 1
+    if begin < 0 or end > size:
+        out.spans[at, 0], out.spans[at, 1] = zero, 1
+        at += 1
+    if end != size:
+        out.spans[at, 0], out.spans[at, 1] = zero + end % size * step, -1
+        at += 1
+    return at
