@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 HOTTEST = 16
@@ -199,11 +200,8 @@ def _delivery_seconds(loaded: Any, images: Any, noc: str) -> Counter[str]:
         plain(batch, plan, projection, current)
         seconds[projection.projection.name] += time.perf_counter() - begun
 
-    engine.Batch._deliver = timed  # type: ignore[method-assign]
-    try:
+    with patch.object(engine.Batch, "_deliver", timed):
         engine.run_program(loaded, images, noc=noc, threads=1)
-    finally:
-        engine.Batch._deliver = plain  # type: ignore[method-assign]
     return seconds
 
 

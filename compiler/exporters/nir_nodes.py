@@ -185,7 +185,10 @@ def _constants(tree: NirTree, node: Node, gain: Floats, offset: Floats) -> str |
 
 def _neuron(tree: NirTree, node: Node, op: Any) -> str:
     shape = tree.shape(node.name)
-    full: Callable[[float], Floats] = lambda value: np.full(shape, float(value))  # noqa: E731
+
+    def full(value: float) -> Floats:
+        return np.full(shape, float(value))
+
     values = {"v_threshold": full(op.threshold), "v_reset": full(op.v_reset)}
     if op.tau is None:
         kind, values = "IF", {"r": full(1 / tree.dt), **values}

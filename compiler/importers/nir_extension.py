@@ -72,8 +72,8 @@ def _json(text: object, where: str, kind: type) -> Any:
 def _fits(value: object, annotation: str) -> bool:
     for part in annotation.split(" | "):
         if part.startswith("tuple"):
-            found = isinstance(value, tuple) and all(type(n) is int for n in value)
-            found = found and (part != "tuple[int, int]" or len(value) == 2)  # type: ignore[arg-type]
+            whole = isinstance(value, tuple) and all(type(n) is int for n in value)
+            found = isinstance(value, tuple) and whole and (part != "tuple[int, int]" or len(value) == 2)
         else:
             found = type(value) in _KINDS.get(part, (str,))
         if found:

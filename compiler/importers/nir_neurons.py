@@ -13,13 +13,14 @@ Source: Pedersen et al. 2024, "Neuromorphic intermediate representation", Nature
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
 from compiler.importers.nir_builder import FLOAT32_ROUNDING, RESETS, NirBuilder, parameter, uniform
 from compiler.importers.nir_file import NirNode
 from compiler.ir.ops import Accumulate, Add, Affine, Delay, Filter, Floats, IntegerNeuron, LeakyNeuron, Neuron
+from compiler.ir.ops.leaky_neuron import Reset
 from neurochip.errors import CheckpointError, UnsupportedError
 
 __all__ = ["RESETS", "read_delay", "read_if", "read_integrator", "read_lif", "read_threshold"]
@@ -148,12 +149,12 @@ def _leaky(builder: NirBuilder, name: str, node: NirNode, x: str, *, k: Floats, 
     bottom = parameter(node, name, "v_reset", shape, default=0.0)
     gain = np.where(k > 0, k * r, r)
     gain = np.where(abs(gain - 1) <= FLOAT32_ROUNDING, 1.0, gain)
-    reset = builder.choice(node, "reset")
+    reset = cast(Reset, builder.choice(node, "reset"))  # one of them: LeakyNeuron refuses any other
     if reset != "hard" and bottom.any():
         raise CheckpointError(f"node '{name}' ({node.kind}): reset={reset} knows no v_reset other than 0")
     op = LeakyNeuron(
         decay=_plain(1 - k), gain=_plain(gain), rest=_plain(leak), start=_plain(bottom), v_reset=_plain(bottom),
-        threshold=_plain(parameter(node, name, "v_threshold", shape)), reset=reset,  # type: ignore[arg-type]
+        threshold=_plain(parameter(node, name, "v_threshold", shape)), reset=reset,
         fires="ge" if builder.choice(node, "fires") == "ge" else "gt",
     )  # fmt: skip
     return builder.add(name, op, x)

@@ -223,7 +223,7 @@ def _fits(value: object, annotation: str) -> bool:
     for part in annotation.split(" | "):
         if part.startswith("tuple"):
             whole = isinstance(value, tuple) and all(type(element) is int for element in value)
-            found = whole and (part != "tuple[int, int]" or len(value) == 2)  # type: ignore[arg-type]
+            found = isinstance(value, tuple) and whole and (part != "tuple[int, int]" or len(value) == 2)
         else:
             kinds = {"None": type(None), "int": int, "float": float, "bool": bool, "Weights": np.ndarray}
             found = type(value) is kinds.get(part, str)

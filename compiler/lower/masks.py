@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from compiler.ir.graph import Node
@@ -68,23 +70,23 @@ def _link(node: Node, name: str, operand: Spikes, seen: Index, main: Spikes, wei
     grid, source = main.grid, operand.grid
     ids = np.arange(grid.size)
     position, channel = ids // grid.channels, ids % grid.channels
-    common = {"name": name, "sources": operand.shared(), "target": node.name, "origin": node.name}
+    common: dict[str, Any] = {"name": name, "sources": operand.shared(), "target": node.name, "origin": node.name}
     if source == grid and np.array_equal(seen, ids):
-        return Pool(**common, weight=weight)  # type: ignore[arg-type]
+        return Pool(**common, weight=weight)
     heads = seen[: grid.channels] % source.channels
     reach = (grid.height, grid.width)
     around = (reach[0] - 1, reach[1] - 1)  # every window holds the only position
     if source.positions == 1 and source.channels == grid.channels and np.array_equal(seen, channel):
-        return Pool(**common, weight=weight, kernel=reach, padding=around)  # type: ignore[arg-type]
+        return Pool(**common, weight=weight, kernel=reach, padding=around)
     if source.positions == 1 and np.array_equal(seen, heads[channel]):
         taps = np.zeros((*reach, source.channels, grid.channels), np.int8)
         taps[:, :, heads, np.arange(grid.channels)] = weight
-        return Conv(**common, weight=taps, padding=around, counted=False)  # type: ignore[arg-type]
+        return Conv(**common, weight=taps, padding=around, counted=False)
     same_place = (source.height, source.width) == (grid.height, grid.width)
     if same_place and np.array_equal(seen, position * source.channels + heads[channel]):
         matrix = np.zeros((source.channels, grid.channels), np.int8)
         matrix[heads, np.arange(grid.channels)] = weight
-        return Dense(**common, weight=matrix, counted=False)  # type: ignore[arg-type]
+        return Dense(**common, weight=matrix, counted=False)
     raise UnsupportedError(
         f"{node.op.mnemonic} {node.name!r}: operands on grids of {grid.height} x {grid.width} x {grid.channels} "
         f"and {source.height} x {source.width} x {source.channels} neurons in orders that no synapses match; "

@@ -98,8 +98,8 @@ def times_read(projection: Einsum, boxes: Ints) -> tuple[Ints, Ints, Ints]:
     The product of the three is at least the number of boxes that read a neuron, and equal to it where a row's
     neurons are all read as often.
     """
-    bounds = tuple((boxes[:, i], boxes[:, i + 1]) for i in (0, 2, 4))
-    read = read_box(projection, bounds)  # type: ignore[arg-type]
+    y, x, c = ((boxes[:, i], boxes[:, i + 1]) for i in (0, 2, 4))
+    read = read_box(projection, (y, x, c))
     sizes = shape_of(projection.axes[0], projection.size_of)
     edges = [np.unique(np.concatenate([low, high, [0, size]])) for (low, high), size in zip(read, sizes, strict=True)]
     steps = np.zeros([len(e) for e in edges], np.int64)

@@ -35,7 +35,7 @@ TELLS_VALUES = frozenset((
 """Functions by which a module could do one thing for one input and another for the next."""
 
 
-class Recording(TorchFunctionMode):  # type: ignore[misc]
+class Recording(TorchFunctionMode):  # type: ignore[misc]  # types are checked without PyTorch: its base is Any
     """Computes every function as PyTorch does and follows what the results stand for."""
 
     def __init__(self, session: Session) -> None:
@@ -118,9 +118,10 @@ def neuron_forward(
         x = args[0]
         with session.paused():
             result = original(*args, **kwargs)
-            hidden = getattr(getattr(original, "__self__", None), "spk", None)
+            owner: Any = getattr(original, "__self__", None)
+            hidden = getattr(owner, "spk", None)
             if isinstance(hidden, torch.Tensor):  # snnTorch keeps its spikes in single precision
-                original.__self__.spk = hidden.to(x.dtype)  # type: ignore[attr-defined]
+                owner.spk = hidden.to(x.dtype)
         if not session.knows(x):
             return result
         symbol = session.recorder.solid(session.symbol(x)) if ONE not in session.symbol(x).dims else session.symbol(x)

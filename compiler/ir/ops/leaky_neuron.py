@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from compiler.ir.ops.base import Floats, Op, Weights, sole
 from compiler.ir.types import TensorType
 from neurochip.errors import GraphError
 
-RESETS = ("hard", "late", "soft", "delayed", "lagging", "blank", "none")
+Reset = Literal["hard", "late", "soft", "delayed", "lagging", "blank", "none"]
+RESETS: tuple[Reset, ...] = get_args(Reset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +49,7 @@ class LeakyNeuron(Op):
     start: float | Weights = 0.0
     threshold: float | Weights = 1.0
     fires: Literal["ge", "gt"] = "gt"
-    reset: Literal["hard", "late", "soft", "delayed", "lagging", "blank", "none"] = "hard"
+    reset: Reset = "hard"
     v_reset: float | Weights = 0.0
     subtract: float | Weights | None = None
     floor: float | None = None
