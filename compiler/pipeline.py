@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from compiler.ir.graph import Graph
@@ -176,7 +177,7 @@ def run_passes(
         graph = item.run(graph, target)
         verify(graph)
         if report is not None:
-            report(item.name, lambda graph=graph: print_graph(graph))  # type: ignore[misc]
+            report(item.name, partial(print_graph, graph))
     return graph
 
 
@@ -186,7 +187,7 @@ def legalise(network: Network, chip: ChipSpec, choices: Choices, report: Report 
         network = item.run(network, chip, choices)
         validate_network(network, timed=False)
         if report is not None:
-            report(item.name, lambda network=network: print_network(network))  # type: ignore[misc]
+            report(item.name, partial(print_network, network))
     return network
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from compiler.legal.splitters import splittable, with_splitters
+from compiler.legal.splitters import axons_by_reader, grouped, splittable, with_splitters
 from compiler.lower.balance import balance
-from compiler.mapping.tile import Tiling, axons_of, coverage, fixed_tiling, readers_of, search
+from compiler.mapping.tile import Tiling, fixed_tiling, readers_of, search
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Projection
 
 WORTH = 0.9
 """A repeater is taken where it leaves at most this share of the cores, as it costs a tick and packets of its own."""
@@ -58,7 +57,7 @@ def repeated(network: Network, chip: ChipSpec, bits: int) -> dict[str, list[list
             tilings[population.name] = direct
             continue
         alone = search(network, population, [], tilings, chip, bits)
-        groups = grouped(network, population, read, tilings, chip)
+        groups = grouped(axons_by_reader(network, population, read, tilings), chip.limits.output_axons)
         if (
             direct is None
             or alone.score + price(network, population, groups, tilings, chip, bits) < WORTH * direct.score
@@ -71,23 +70,6 @@ def repeated(network: Network, chip: ChipSpec, bits: int) -> dict[str, list[list
 def many_axons(tiling: Tiling, chip: ChipSpec) -> bool:
     """Whether output axons are a good part of what a tile takes of its core."""
     return tiling.demand["output_axons"] > MANY * chip.limits.output_axons
-
-
-def grouped(
-    network: Network, population: Population, readers: list[Projection], tilings: dict[str, Tiling], chip: ChipSpec
-) -> list[list[str]]:
-    """Names of readers, such that a core has an output axon for each destination of a neuron in each group."""
-    groups: list[list[str]] = []
-    taken = chip.limits.output_axons
-    for projection in sorted(readers, key=lambda p: (network.by_name[p.target].depth, p.name)):
-        each = coverage(network, projection, population, tilings[projection.target])
-        need = axons_of(projection, population) * int(each[0].max() * each[1].max() * each[2].max())
-        if taken + need > chip.limits.output_axons:
-            groups.append([])
-            taken = 0
-        groups[-1].append(projection.name)
-        taken += need
-    return groups
 
 
 def price(

@@ -70,7 +70,8 @@ def split_readers(network: Network, chip: ChipSpec, bits: int) -> dict[str, list
         if copies > 1 and splittable(population):
             alone = search(network, population, [], tilings, chip, bits)
             if direct is None or direct.score > alone.score + splitter_score(population, copies, chip):
-                found[population.name] = grouped(network, population, read, tilings, chip)
+                needed = axons_by_reader(network, population, read, tilings)
+                found[population.name] = fed_by_splitters(network, population, needed, chip)
                 tiling = alone
         if tiling is None:  # says why
             tiling = search(network, population, read, tilings, chip, bits, copies)
@@ -103,27 +104,44 @@ def splitter_score(population: Population, copies: int, chip: ChipSpec) -> float
     return population.size * copies / chip.limits.neurons + population.size / chip.limits.output_axons
 
 
-def grouped(
-    network: Network, population: Population, readers: list[Projection], tilings: dict[str, Tiling], chip: ChipSpec
+def axons_by_reader(
+    network: Network, population: Population, readers: list[Projection], tilings: dict[str, Tiling]
+) -> dict[str, int]:
+    """Readers, those of the earliest targets first, and the axons through which each listens to one neuron."""
+    needed = {}
+    for projection in sorted(readers, key=lambda p: (network.by_name[p.target].depth, p.name)):
+        each = coverage(network, projection, population, tilings[projection.target])
+        needed[projection.name] = axons_of(projection, population) * int(each[0].max() * each[1].max() * each[2].max())
+    return needed
+
+
+def grouped(needed: dict[str, int], limit: int) -> list[list[str]]:
+    """Readers in their order, such that no group of several asks for more than ``limit`` axons."""
+    groups: list[list[str]] = []
+    room = 0
+    for name, need in needed.items():
+        if need > room or not groups:
+            groups.append([])
+            room = limit
+        groups[-1].append(name)
+        room -= need
+    return groups
+
+
+def fed_by_splitters(
+    network: Network, population: Population, needed: dict[str, int], chip: ChipSpec
 ) -> list[list[str]]:
     """Readers such that no group asks for more copies than a core has neurons."""
     limit = chip.limits.neurons * (chip.limits.fan_out_per_neuron or 1)
-    groups: list[list[str]] = []
-    room = 0
-    for projection in sorted(readers, key=lambda p: (network.by_name[p.target].depth, p.name)):
-        each = coverage(network, projection, population, tilings[projection.target])
-        need = axons_of(projection, population) * int(each[0].max() * each[1].max() * each[2].max())
+    for name, need in needed.items():
         if need > limit:
+            origin = next(p.origin for p in network.projections if p.name == name)
             raise CapacityError(
-                f"layer {projection.origin!r}: {need} axons listen to one neuron of {population.name!r}, and a "
-                f"splitter of {chip.name!r} feeds {limit}; narrow the layer, or use fewer weight bits (--weight-bits)"
+                f"layer {origin!r}: {need} axons listen to one neuron of {population.name!r}, "
+                f"and a splitter of {chip.name!r} feeds {limit}; narrow the layer, or use fewer weight bits "
+                "(--weight-bits)"
             )
-        if need > room:
-            groups.append([])
-            room = limit
-        groups[-1].append(projection.name)
-        room -= need
-    return groups
+    return grouped(needed, limit)
 
 
 SPLIT = ".split"
