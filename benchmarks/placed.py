@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import Row
-from compiler.emit import route_neurons
 from compiler.mapping.bounds import core_rows
-from compiler.mapping.demand import payload_bits
-from compiler.mapping.map import slot_table
+from compiler.mapping.map import core_traffic, slot_table
 from compiler.mapping.partition import leaving, partition
 from compiler.mapping.place import Slots, Traffic, cost, place
 from neurochip import api
@@ -46,13 +44,7 @@ def placed_job(program: str, x: str, threads: int, cut: bool) -> Facts:
 
 def traffic_of(program: Program) -> Traffic:
     """Neurons times target cores between every two cores, as the compiler estimates traffic."""
-    source = program.routes["source_tile"]
-    population = program.tiles["population"][source]
-    bits = np.array([payload_bits(p) for p in program.network.populations], np.int64)[population]
-    flows = route_neurons(program.tiles, program.ports, program.routes) * bits
-    return Traffic(
-        len(program.cores), program.tiles["core"][source], program.ports["core"][program.routes["port"]], flows
-    )
+    return core_traffic(program.network, program.tiles, program.ports, program.routing, len(program.cores))
 
 
 def replaced(program: Program, method: str) -> tuple[Program, float, float]:

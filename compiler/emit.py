@@ -1,4 +1,4 @@
-"""Mapped network -> program tables: tiles, ports (axon tables), synapse blocks, routes and resources of every core."""
+"""Mapped network -> program tables: tiles, ports (axon tables), synapse blocks and resources of every core."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from neurochip.network.projections import (
     Projection,
     Source,
 )
-from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE, Table, uses_axons
+from neurochip.program.image import PORTS, SYNAPSES, TILES, USE, Table, uses_axons
+from neurochip.program.routes import Fan, Routing, routing_of
 
 BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
 
@@ -49,8 +50,8 @@ class Tables:
     tiles: Table
     ports: Table
     synapses: Table
-    routes: Table
     use: Table
+    routing: Routing
 
 
 def emit_tables(
@@ -60,9 +61,9 @@ def emit_tables(
     tiles, first = tile_table(network, tilings, core_of)
     bundles = bundles_of(network)
     ports, synapses = port_table(network, tiles, first, bundles)
-    routes = route_table(network, tilings, first, bundles, ports)
-    use = core_use(network, tiles, ports, synapses, routes, bundles, n_cores, chip, bits)
-    return Tables(tiles=tiles, ports=ports, synapses=synapses, routes=routes, use=use)
+    routing = routing_of(tiles, ports, network, bundles)
+    use = core_use(network, tiles, ports, synapses, routing, bundles, n_cores, chip, bits)
+    return Tables(tiles=tiles, ports=ports, synapses=synapses, use=use, routing=routing)
 
 
 def bundles_of(network: Network) -> tuple[tuple[Source, ...], ...]:
@@ -137,60 +138,21 @@ def bounds_of(tiles: Table) -> tuple[Range, Range, Range]:
     return (y0, y1), (x0, x1), (c0, c1)
 
 
-def route_table(
-    network: Network,
-    tilings: dict[str, Tiling],
-    first: dict[str, int],
-    bundles: tuple[tuple[Source, ...], ...],
-    ports: Table,
-) -> Table:
-    """One route for every source tile that intersects a port, per source of the port's bundle."""
-    parts = []
-    for number, bundle in enumerate(bundles):
-        mine = np.flatnonzero(ports["bundle"] == number)
-        box = ports[mine]
-        _, part_of = np.unique(np.stack([box[name] for name in BOX], axis=1), axis=0, return_inverse=True)
-        part_of = part_of.ravel()
-        for source in bundle:
-            tiling = tilings[source.population]
-            port, tile = intersecting(box, tiling)
-            order = np.lexsort((port, part_of[port], tile))  # what one tile sends to several cores stands together
-            port, tile = port[order], tile[order]
-            part = np.zeros(len(port), ROUTES)
-            part["source_tile"], part["port"], part["delay"] = first[source.population] + tile, mine[port], source.delay
-            parts.append(part)
-    return np.concatenate(parts)
-
-
-def intersecting(box: Table, tiling: Tiling) -> tuple[Ints, Ints]:
-    """All (row of ``box``, tile) pairs that intersect, by arithmetic on the regular tiling."""
-    spans = [
-        (box[f"{axis}0"] // size, -(-box[f"{axis}1"] // size)) for axis, size in zip("yxc", tiling.shape, strict=True)
-    ]
-    (i0, i1), (j0, j1), (k0, k1) = ((a.astype(np.int64), b.astype(np.int64)) for a, b in spans)
-    rows, columns, channels = i1 - i0, j1 - j0, k1 - k0
-    count = rows * columns * channels
-    row = np.repeat(np.arange(len(box)), count)
-    offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    k = offset % channels[row]
-    j = offset // channels[row] % columns[row]
-    i = offset // (channels[row] * columns[row])
-    _, n_columns, n_channels = tiling.counts
-    return row, ((i0[row] + i) * n_columns + j0[row] + j) * n_channels + k0[row] + k
-
-
 def core_use(
     network: Network,
     tiles: Table,
     ports: Table,
     synapses: Table,
-    routes: Table,
+    routing: Routing,
     bundles: tuple[tuple[Source, ...], ...],
     n_cores: int,
     chip: ChipSpec,
     bits: int,
 ) -> Table:
-    """Resources of every core: shared ports and shared weight lists count once."""
+    """Resources of every core: shared ports and shared weight lists count once.
+
+    ``routing`` may be that of other ports than ``ports``, of which ``synapses`` speaks.
+    """
     use = np.zeros(n_cores, USE)
     positions = (tiles["y1"] - tiles["y0"]) * (tiles["x1"] - tiles["x0"])
     copies = np.array([p.copies * p.compartments for p in network.populations], np.int64)[tiles["population"]]
@@ -202,8 +164,10 @@ def core_use(
     if not chip.weight_sharing:
         axons = axons * (ports["c1"] - ports["c0"])
     add_at(use["input_axons"], ports["core"], axons)
-    lines = np.array([bundle[0].lines for bundle in bundles], np.int64)[ports["bundle"]][routes["port"]]
-    add_at(use["output_axons"], tiles["core"][routes["source_tile"]], lines * route_neurons(tiles, ports, routes))
+    for number in range(len(network.populations)):
+        for fan in routing.fans(number):
+            lines = bundles[fan.bundle][0].lines
+            add_at(use["output_axons"], tiles["core"][fan.tile], lines * fan.readers * sent_neurons(tiles, fan))
     for number, projection in enumerate(network.projections):
         mine = synapses[synapses["projection"] == number]
         block = tiles[mine["tile"]]
@@ -274,13 +238,13 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     return np.asarray((last - first) * list_words(width, False, chip, bits))
 
 
-def route_neurons(tiles: Table, ports: Table, routes: Table) -> Ints:
-    """Neurons of the source tile inside the port, for every route: its output axons."""
-    tile, port = tiles[routes["source_tile"]], ports[routes["port"]]
-    total = np.ones(len(routes), np.int64)
-    for axis in "yxc":
-        low = np.maximum(tile[f"{axis}0"], port[f"{axis}0"])
-        high = np.minimum(tile[f"{axis}1"], port[f"{axis}1"])
+def sent_neurons(tiles: Table, fan: Fan) -> Ints:
+    """(n,) int64: neurons of each source tile inside the box it sends to: its output axons for each reader."""
+    tile, box = tiles[fan.tile], fan.boxes
+    total = np.ones(len(tile), np.int64)
+    for axis, name in enumerate("yxc"):
+        low = np.maximum(tile[f"{name}0"], box[:, 2 * axis])
+        high = np.minimum(tile[f"{name}1"], box[:, 2 * axis + 1])
         total *= high - low
     return total
 

@@ -16,7 +16,6 @@ from neurochip.program.image import (
     NEURON_CORE,
     PORTS,
     PROCESSOR,
-    ROUTES,
     SYNAPSES,
     TILES,
     USE,
@@ -218,12 +217,6 @@ def naive_program(network, chip=LOIHI, rows=2, channels=4, tiles_per_core=1):
             if port not in ports:
                 ports.append(port)
             synapses.append((index, t, ports.index(port)))
-    routes = []
-    for p, port in enumerate(ports):
-        for source in dict.fromkeys(bundles[port[1]]):
-            for t, tile in enumerate(tiles):
-                if network.populations[tile[0]].name == source.population and _common(tile[2:], port[2:]):
-                    routes.append((t, p, source.delay))
     program = Program(
         network=network,
         chip=chip,
@@ -232,13 +225,23 @@ def naive_program(network, chip=LOIHI, rows=2, channels=4, tiles_per_core=1):
         tiles=np.array(tiles, TILES),
         ports=np.array(ports, PORTS),
         synapses=np.array(synapses, SYNAPSES),
-        routes=np.array(routes, ROUTES),
         use=np.zeros(len(cores), USE),
         layers=(Layer(name="conv", kind="conv", dense_macs=1234, analog=False),),
         placement_costs={"row-major": 12.0, "random": 1 / 3, "anneal": 0.1},
         lower_bound_cores=2,
     )
     return replace(program, use=naive_use(program))
+
+
+def naive_routes(program):
+    """(source tile, port, delay) of every tile and port that have neurons in common, in plain loops."""
+    routes = []
+    for p, port in enumerate(program.ports.tolist()):
+        for source in dict.fromkeys(program.bundles[port[1]]):
+            for t, tile in enumerate(program.tiles.tolist()):
+                if program.network.populations[tile[0]].name == source.population and _common(tile[2:], port[2:]):
+                    routes.append((t, p, source.delay))
+    return routes
 
 
 def naive_use(program):
@@ -253,9 +256,9 @@ def naive_use(program):
         kinds = [network.by_name[s.population] for s in program.bundles[port["bundle"]]]
         bits = max((p.high.bit_length() for p in kinds if p.neuron.kind == "product"), default=1)
         use["input_axons"][port["core"]] += (y1 - y0) * (x1 - x0) * bits
-    for route in program.routes:
-        tile = program.tiles[route["source_tile"]]
-        use["output_axons"][tile["core"]] += _common(list(tile)[2:], list(program.ports[route["port"]])[2:])
+    for t, port, _ in naive_routes(program):
+        tile = program.tiles[t]
+        use["output_axons"][tile["core"]] += _common(list(tile)[2:], list(program.ports[port])[2:])
     seen = set()
     for projection, t, port in program.synapses.tolist():
         q, tile = network.projections[projection], program.tiles[t]

@@ -67,7 +67,7 @@ def core_shares(program: Program) -> tuple[CoreShare, ...]:
 
 def pair_use(program: Program, pair: NDArray[np.int64], n_pairs: int) -> Table:
     """Resources by (core, population) instead of by core; ``pair``: int64 (n_tiles,), the number of each tile's."""
-    tiles, synapses, routes = program.tiles.copy(), program.synapses.copy(), program.routes.copy()
+    tiles, synapses = program.tiles.copy(), program.synapses.copy()
     tiles["core"] = pair
     heard = synapses["port"] >= 0
     ends = synapses["port"][heard].astype(np.int64) * n_pairs + pair[synapses["tile"][heard]]
@@ -76,11 +76,8 @@ def pair_use(program: Program, pair: NDArray[np.int64], n_pairs: int) -> Table:
     ports = program.ports[port]
     ports["core"] = reader
     synapses["port"][heard] = which
-    routes["port"] = np.searchsorted(port, routes["port"])
-    origin = program.origin
-    return core_use(
-        program.network, tiles, ports, synapses, routes, program.bundles, n_pairs, program.chip, origin.weight_bits
-    )
+    network, bits = program.network, program.origin.weight_bits
+    return core_use(network, tiles, ports, synapses, program.routing, program.bundles, n_pairs, program.chip, bits)
 
 
 def core_rows(program: Program) -> list[dict[str, Any]]:

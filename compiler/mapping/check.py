@@ -15,11 +15,12 @@ from compiler.mapping.check_arithmetic import arithmetic_problems
 from compiler.mapping.check_cores import core_problems
 from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
+from compiler.mapping.check_routes import route_problems
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
 from neurochip.network.projections import Conv, Einsum, Gated, Gather, Matrix, MaxConv, Pool, Product, Projection
 from neurochip.program.image import Program, Table, uses_axons
-from neurochip.program.validate import bundle_grids, population_grids, validate_program
+from neurochip.program.validate import population_grids, validate_program
 
 Ints = NDArray[np.int64]
 _SHOWN = 20
@@ -54,7 +55,7 @@ def mapping_problems(program: Program) -> Iterator[str]:
     """Every rule about tiles, blocks, routes, cores and resources that a well-formed ``program`` breaks."""
     yield from _partition(program)
     yield from _blocks(program)
-    yield from _routes(program)
+    yield from route_problems(program)
     yield from core_problems(program)
     yield from crossbar_problems(program)
 
@@ -193,52 +194,3 @@ def _over(function: np.ufunc, values: Ints, starts: Ints, stops: Ints) -> Ints:
     bounds = np.stack([starts, stops], axis=1).ravel().astype(np.intp)
     reduced: Ints = function.reduceat(np.append(values, values[-1]), bounds)[::2]
     return reduced
-
-
-def _routes(program: Program) -> Iterator[str]:
-    """Every (position, channel, source) of a port is fed by exactly one route, from the tile that owns the neuron.
-
-    Tiles do not overlap (``_partition``), so distinct tiles whose common volumes with the port add up to the port's
-    volume feed every axon exactly once.
-    """
-    tiles, ports, routes = program.tiles, program.ports, program.routes
-    pair = np.sort(routes["port"].astype(np.int64) * len(tiles) + routes["source_tile"])
-    for key in pair[1:][pair[1:] == pair[:-1]][:1]:
-        yield f"routes: port {key // len(tiles)} has two routes from tile {key % len(tiles)}"
-    fed = overlaps(tiles[routes["source_tile"]], ports[routes["port"]])
-    for row in np.flatnonzero(fed == 0)[:1]:
-        yield f"routes: route {row} carries nothing: its tile and its port have no neuron in common"
-    place, width = _source_places(program)
-    column = place[tiles["population"][routes["source_tile"]], ports["bundle"][routes["port"]]]
-    total = np.bincount(routes["port"].astype(np.int64) * width + column, weights=fed, minlength=len(ports) * width)
-    wanted = overlaps(ports, ports)[:, None] * (
-        np.arange(width) < (place.max(axis=0, initial=-1) + 1)[ports["bundle"]][:, None]
-    )
-    for port, source in np.argwhere(total.reshape(-1, width) != wanted)[:3]:
-        bundle = program.bundles[ports["bundle"][port]]
-        name = list(dict.fromkeys(s.population for s in bundle))[source]
-        yield (
-            f"port {port} of core {ports['core'][port]}: routes bring {int(total[port * width + source])} of the "
-            f"{int(wanted[port, source])} neurons of {name!r} it listens to"
-        )
-    unused = np.setdiff1d(np.arange(len(ports)), program.synapses["port"])
-    if len(unused):
-        yield f"ports: port {unused[0]} feeds no synapse block (and {len(unused) - 1} more)"
-
-
-def overlaps(a: Table, b: Table) -> Ints:
-    """Neurons that each box of ``a`` has in common with the box of ``b`` in the same row; (n,) int64."""
-    volume = np.ones(len(a), np.int64)
-    for low, top in _AXES:
-        volume *= np.maximum(0, np.minimum(a[top], b[top]).astype(np.int64) - np.maximum(a[low], b[low]))
-    return volume
-
-
-def _source_places(program: Program) -> tuple[Ints, int]:
-    """(populations, bundles): which distinct source of a bundle a population is, -1 = none; and how many at most."""
-    index = {p.name: i for i, p in enumerate(program.network.populations)}
-    places = np.full((len(index), len(bundle_grids(program))), -1, np.int64)
-    for column, bundle in enumerate(program.bundles):
-        for place, name in enumerate(dict.fromkeys(s.population for s in bundle)):
-            places[index[name], column] = place
-    return places, int(places.max(initial=0)) + 1

@@ -107,11 +107,9 @@ def recount(program: Program) -> dict[str, Ints]:
     position (of one tile, on a crossbar); a route takes an output axon for every neuron and line it carries; synapse
     lists are stored once a core for one projection and one pair of channel ranges, or on a crossbar a row an axon.
     """
-    tiles, ports, routes, chip = program.tiles, program.ports, program.routes, program.chip
+    tiles, ports, chip = program.tiles, program.ports, program.chip
     n = len(program.cores)
     lines = _lines(program)
-    carried = _volume(_common(tiles[routes["source_tile"]], ports[routes["port"]]))
-    carried = carried * lines[ports["bundle"][routes["port"]]]
     copies = np.array([p.copies * p.compartments for p in program.network.populations], np.int64)
     area = _volume(ports[list(_columns(_AXES if not chip.weight_sharing else _AXES[:2]))])
     each = (_payload_bits(program) * lines * learners(program))[ports["bundle"]]
@@ -124,9 +122,19 @@ def recount(program: Program) -> dict[str, Ints]:
     return {
         "neurons": _counts(tiles["core"], _volume(tiles) * copies[tiles["population"]], n),
         "input_axons": np.rint(inputs).astype(np.int64),
-        "output_axons": _counts(tiles["core"][routes["source_tile"]], carried, n),
+        "output_axons": _counts(tiles["core"], _carried(program, lines), n),
         "synapse_words": np.rint(inputs).astype(np.int64) if chip.limits.axon_types else _synapse_words(program),
     }
+
+
+def _carried(program: Program, lines: Ints) -> Ints:
+    """(tiles,) int64: neurons and lines that the routes of each tile carry."""
+    total = np.zeros(len(program.tiles), np.int64)
+    for number in range(len(program.network.populations)):
+        for fan in program.routing.fans(number):
+            common = _volume(_common(program.tiles[fan.tile], _as_boxes(fan.boxes)))
+            total += _counts(fan.tile, common * fan.readers * lines[fan.bundle], len(total))
+    return total
 
 
 def _synapse_words(program: Program) -> Ints:
@@ -226,23 +234,33 @@ def _fan_out(program: Program) -> Iterator[str]:
     limit = program.chip.limits.fan_out_per_neuron
     if limit is None:
         return
-    routes, tiles = program.routes, program.tiles
-    on_core = program.cores["kind"][tiles["core"]] == NEURON_CORE
-    lines = _lines(program)[program.ports["bundle"][routes["port"]]]
-    limits = np.array([limit * p.copies for p in program.network.populations], np.int64)[tiles["population"]]
-    many = np.bincount(routes["source_tile"], weights=lines, minlength=len(tiles)) > limits
-    order = np.argsort(routes["source_tile"], kind="stable")
-    starts = np.searchsorted(routes["source_tile"][order], np.arange(len(tiles) + 1))
-    for tile in np.flatnonzero(many & on_core):
-        mine = order[starts[tile] : starts[tile + 1]]
-        boxes = _common(np.repeat(tiles[tile : tile + 1], len(mine)), program.ports[routes["port"][mine]])
-        y, x, c = (int(tiles[low][tile]) for low, _ in _AXES)
-        times = np.zeros([int(tiles[top][tile] - tiles[low][tile]) for low, top in _AXES], np.int64)
-        for (y0, y1, x0, x1, c0, c1), axons in zip(boxes.tolist(), lines[mine].tolist(), strict=True):
-            times[y0 - y : y1 - y, x0 - x : x1 - x, c0 - c : c1 - c] += axons
-        if times.max() > limits[tile]:
-            yield f"tile {tile}: a neuron feeds {times.max()} axons, it reaches {limits[tile]}"
-            return
+    tiles, kinds = program.tiles, program.cores["kind"]
+    lines = _lines(program)
+    for number, population in enumerate(program.network.populations):
+        reach = limit * population.copies
+        fans = list(program.routing.fans(number))
+        tile = np.concatenate([np.empty(0, np.int32), *(fan.tile for fan in fans)])
+        boxes = np.concatenate([np.empty((0, 6), np.int64), *(fan.boxes for fan in fans)])
+        axons = np.concatenate([np.empty(0, np.int64), *(fan.readers * lines[fan.bundle] for fan in fans)])
+        order = np.argsort(tile, kind="stable")
+        found, starts = np.unique(tile[order], return_index=True)
+        for each, mine in zip(found.tolist(), np.split(order, starts)[1:], strict=True):
+            if kinds[tiles["core"][each]] != NEURON_CORE or axons[mine].sum() <= reach:
+                continue
+            most = _most_axons(tiles[each], boxes[mine], axons[mine])
+            if most > reach:
+                yield f"tile {each}: a neuron feeds {most} axons, it reaches {reach}"
+                return
+
+
+def _most_axons(tile: np.void, boxes: Ints, axons: Ints) -> int:
+    """Largest number of axons that a neuron of ``tile`` feeds where box k takes ``axons[k]`` of each neuron in it."""
+    times = np.zeros([int(tile[top]) - int(tile[low]) for low, top in _AXES], np.int64)
+    corner = np.array([tile[low] for low, _ in _AXES], np.int64)
+    begin, end = np.maximum(boxes[:, ::2] - corner, 0), np.maximum(boxes[:, 1::2] - corner, 0)
+    for (y0, x0, c0), (y1, x1, c1), each in zip(begin.tolist(), end.tolist(), axons.tolist(), strict=True):
+        times[y0:y1, x0:x1, c0:c1] += each
+    return int(times.max())
 
 
 def _payload_bits(program: Program) -> Ints:
@@ -269,6 +287,15 @@ def _common(a: Table, b: Table) -> Table:
     return both
 
 
+def _as_boxes(rows: Ints) -> Table:
+    """(n, 6) bounds as a table of the six."""
+    names = _columns(_AXES)
+    table = np.zeros(len(rows), np.dtype([(name, np.int64) for name in names]))
+    for column, name in enumerate(names):
+        table[name] = rows[:, column]
+    return table
+
+
 def _volume(boxes: Table) -> Ints:
     """Product of the sides of each box, over the axes the table has."""
     volume = np.ones(len(boxes), np.int64)
@@ -282,5 +309,5 @@ def _columns(axes: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(name for axis in axes for name in axis)
 
 
-def _counts(places: Ints, amounts: Ints, size: int) -> Ints:
+def _counts(places: NDArray[np.integer], amounts: Ints, size: int) -> Ints:
     return np.rint(np.bincount(places, weights=amounts, minlength=size)).astype(np.int64)

@@ -7,7 +7,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from compiler.emit import Tables, bundles_of, emit_tables, route_neurons
+from compiler.emit import Tables, bundles_of, emit_tables, sent_neurons
 from compiler.mapping.demand import Ints, payload_bits
 from compiler.mapping.formats import formats_of
 from compiler.mapping.pack import lower_bound, pack
@@ -20,6 +20,7 @@ from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Product
 from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, UNIT, Layer, Origin, Program, Table
+from neurochip.program.routes import Routing
 
 
 def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...]) -> Program:
@@ -49,7 +50,6 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
         tiles=tables.tiles,
         ports=tables.ports,
         synapses=tables.synapses,
-        routes=tables.routes,
         use=tables.use,
         layers=layers,
         placement_costs=costs,
@@ -152,14 +152,7 @@ def placed(
     network: Network, tables: Tables, n_cores: int, extras: Table, n_chips: int, chip: ChipSpec, origin: Origin
 ) -> tuple[Table, dict[str, float]]:
     """Core table with coordinates, and the estimated cost of row-major, random, Hilbert and the chosen placement."""
-    flows = route_neurons(tables.tiles, tables.ports, tables.routes)
-    bits = np.array([payload_bits(p) for p in network.populations], np.int64)
-    flows = flows * bits[tables.tiles["population"][tables.routes["source_tile"]]]
-    lines = np.array([bundle[0].lines for bundle in bundles_of(network)], np.int64)
-    flows = flows * lines[tables.ports["bundle"][tables.routes["port"]]]
-    source = tables.tiles["core"][tables.routes["source_tile"]]
-    target = tables.ports["core"][tables.routes["port"]]
-    traffic = Traffic(n_cores + len(extras), source, target, flows)
+    traffic = core_traffic(network, tables.tiles, tables.ports, tables.routing, n_cores + len(extras))
     slots, table = slot_table(n_chips, chip)
     fixed = {n_cores + i: (int(row["x"]), int(row["y"])) for i, row in enumerate(extras)}
     chosen = place(traffic, slots, origin.placement, origin.seed, fixed=fixed)
@@ -168,6 +161,22 @@ def placed(
     cores[n_cores:] = extras
     costs = compare(traffic, slots, origin.seed, fixed=fixed)
     return cores, {**costs, origin.placement: float(chosen.cost)}
+
+
+def core_traffic(network: Network, tiles: Table, ports: Table, routing: Routing, n_cores: int) -> Traffic:
+    """Neurons times axons between every two cores, were every neuron to fire once."""
+    lines = np.array([bundle[0].lines for bundle in bundles_of(network)], np.int64)
+    sources, targets, weights = [], [], []
+    for number, population in enumerate(network.populations):
+        for fan in routing.fans(number):
+            routes = fan.routes()
+            sources.append(tiles["core"][routes[:, 0]])
+            targets.append(ports["core"][routes[:, 1]])
+            flows = sent_neurons(tiles, fan) * payload_bits(population) * lines[fan.bundle]
+            weights.append(np.repeat(flows, fan.readers))
+    nothing = np.empty(0, np.int32)
+    source, target, weight = (np.concatenate([nothing, *parts]) for parts in (sources, targets, weights))
+    return Traffic(n_cores, source, target, weight)
 
 
 def slot_table(n_chips: int, chip: ChipSpec) -> tuple[Slots, Table]:

@@ -52,7 +52,7 @@ def _facts(program: Program) -> Rows:
         "neuron cores": program.n_cores,
         "cores at least": program.lower_bound_cores,
         "chips": program.n_chips,
-        "routes": len(program.routes),
+        "routes": program.routing.n_routes,
     }
     return [{"fact": name, "value": value} for name, value in facts.items()]
 

@@ -23,8 +23,8 @@ from neurochip.program.image import Layer, Origin, Program, Table
 from neurochip.program.validate import TABLES, validate_program
 
 FORMAT = "neurochip program"
-VERSION = 1
-"""Raised whenever an older reader would misread the file."""
+VERSION = 2
+"""Raised whenever an older reader would misread the file. Version 1 held a table of routes beside the others."""
 
 _FACTS: dict[str, Any] = {
     "origin": Origin,
@@ -39,7 +39,7 @@ _FACTS: dict[str, Any] = {
 def save_program(program: Program, path: str | os.PathLike[str]) -> None:
     """Write ``program`` to ``path``; the file there is either the old one or the new one, whole.
 
-    Weights are stored as they are, so the file is their size plus about 10 bytes a table row.
+    Weights are stored as they are, so the file is their size plus about 12 bytes a tile, port, synapse block or core.
 
     Raises:
         ProgramError: the program is not well formed, or the file cannot be written (full disk, no permission, ...);
@@ -131,6 +131,8 @@ def _checked(archive: Archive, data: dict[str, Any]) -> Program:
     try:
         program = _unpack(archive, data)
         validate_program(program)
+        if data["version"] == 1:
+            _same_routes(archive, data, program)
     except ProgramError as error:
         text, path = str(error), str(archive.path)
         raise ProgramError(text if text.startswith(path) else f"{path}: {text}; {_REMEDY}") from None
@@ -156,6 +158,14 @@ def _unpack(archive: Archive, data: dict[str, Any]) -> Program:
     for name, dtype in TABLES.items():
         values[name] = _widen(name, fetch(f"tables/{name}.npy"), dtype)
     return Program(**values)
+
+
+def _same_routes(archive: Archive, data: dict[str, Any], program: Program) -> None:
+    """Raises ``ProgramError`` unless a file of version 1 lists as many routes as follow from its tiles and ports."""
+    name = "tables/routes.npy"
+    listed, follow = archive.array(name, data["members"].get(name, "")).size, program.routing.n_routes
+    if listed != follow:
+        raise ProgramError(f"expected the {follow:,} routes that follow from tiles and ports, found {listed:,}")
 
 
 def _narrow(table: Table) -> Table:

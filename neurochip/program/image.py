@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network
 from neurochip.network.projections import STORED_IF_SET, Bias, Encoder, Projection, Source
+from neurochip.program.routes import Routing, routing_of
 
 Table = NDArray[np.void]
 
@@ -37,7 +38,10 @@ SYNAPSES = _table("projection", "tile", "port")
 """One row a synapse block: ``tile`` receives ``projection`` through ``port`` (-1: no axons: encoder and bias)."""
 
 ROUTES = _table("source_tile", "port", "delay")
-"""One row a route: spikes of ``source_tile`` inside ``port`` go to the port's core and arrive ``delay`` ticks on."""
+"""One row a route: spikes of ``source_tile`` inside ``port`` go to the port's core and arrive ``delay`` ticks on.
+
+Routes follow from tiles and ports (``neurochip.program.routes``); no program holds a table of them.
+"""
 
 USE = _table("neurons", "input_axons", "output_axons", "synapse_words")
 """One row a core: how much of each resource is taken."""
@@ -86,7 +90,7 @@ class Program:
     """A compiled network: what ``neurochip simulate`` runs and what an ``.ncp`` file holds.
 
     Attributes:
-        cores, tiles, ports, synapses, routes, use: tables with the dtypes above.
+        cores, tiles, ports, synapses, use: tables with the dtypes above.
         layers: facts of the Graph for the report.
         placement_costs: method -> spike-weighted hops estimated at compile time (row-major, random, the chosen one).
         lower_bound_cores: cores that the tightest resource alone would need.
@@ -99,7 +103,6 @@ class Program:
     tiles: Table
     ports: Table
     synapses: Table
-    routes: Table
     use: Table
     layers: tuple[Layer, ...]
     placement_costs: dict[str, float]
@@ -109,6 +112,17 @@ class Program:
     def bundles(self) -> tuple[tuple[Source, ...], ...]:
         """Distinct source tuples of the projections, in order of first use; ports refer to them by index."""
         return tuple(dict.fromkeys(p.sources for p in self.network.projections if uses_axons(p)))
+
+    @cached_property
+    def routing(self) -> Routing:
+        """Who sends to whom. Raises ``ProgramError`` if the tiles of a population are not the cells of cuts."""
+        return routing_of(self.tiles, self.ports, self.network, self.bundles)
+
+    @property
+    def routes(self) -> Table:
+        """A row for each route, source population by source population: worked out at every call, and large."""
+        rows = [self.routing.routes_from(number) for number in range(len(self.network.populations))]
+        return np.concatenate(rows).view(ROUTES).ravel()
 
     @property
     def n_cores(self) -> int:

@@ -20,7 +20,6 @@ from neurochip.program.image import (
     CORES,
     NEURON_CORE,
     PORTS,
-    ROUTES,
     SYNAPSES,
     TILES,
     USE,
@@ -28,24 +27,25 @@ from neurochip.program.image import (
     Table,
     uses_axons,
 )
+from neurochip.program.routes import MAX_ROUTES
 
 TABLES: dict[str, np.dtype[np.void]] = {
     "cores": CORES,
     "tiles": TILES,
     "ports": PORTS,
     "synapses": SYNAPSES,
-    "routes": ROUTES,
     "use": USE,
 }
 """Every table of a program and its dtype, in file order."""
 
+MAX_DELAY = (1 << 16) - 1
 _SHOWN = 8
 
 
 def validate_program(program: Program) -> None:
     """Check network, tables and facts of ``program``. Raises ``ProgramError`` saying what is wrong in which row."""
     validate_network(program.network)
-    for stage in (_tables, _references, _contents, _facts):  # each may index what the one before it checked
+    for stage in (_tables, _references, _contents, _routes, _facts):  # each may index what the one before it checked
         found = list(stage(program))
         if found:
             more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -86,14 +86,11 @@ def _references(program: Program) -> Iterator[str]:
         ("ports", "bundle"): len(program.bundles),
         ("synapses", "projection"): len(network.projections),
         ("synapses", "tile"): len(program.tiles),
-        ("routes", "source_tile"): len(program.tiles),
-        ("routes", "port"): len(program.ports),
     }
     for (table, column), top in tops.items():
         yield from _within(program, table, column, 0, top)
     yield from _within(program, "synapses", "port", -1, len(program.ports))
     yield from _within(program, "cores", "slot", 0, 1 << 16)
-    yield from _within(program, "routes", "delay", 1, 1 << 16)
     for column in USE.names or ():
         yield from _within(program, "use", column, 0, 1 << 31)
     if len(program.use) != len(program.cores):
@@ -104,7 +101,7 @@ def _references(program: Program) -> Iterator[str]:
 
 
 def _contents(program: Program) -> Iterator[str]:
-    tiles, ports, synapses, routes = program.tiles, program.ports, program.synapses, program.routes
+    tiles, ports, synapses = program.tiles, program.ports, program.synapses
     grids, bundles = population_grids(program), bundle_grids(program)
     yield from _rectangles("tiles", tiles, grids[tiles["population"]], "population")
     yield from _rectangles("ports", ports, bundles[ports["bundle"]], "bundle")
@@ -120,9 +117,21 @@ def _contents(program: Program) -> Iterator[str]:
     on, port = synapses[wired], ports[synapses["port"][wired]]
     yield from _first("synapses", port["core"] != tiles["core"][on["tile"]], "uses a port of another core", wired)
     yield from _first("synapses", port["bundle"] != bundle_of[on["projection"]], "uses a port of another bundle", wired)
-    expected = _delays(program)[tiles["population"][routes["source_tile"]], ports["bundle"][routes["port"]]]
-    yield from _first("routes", expected < 0, "starts at a tile whose population the port does not listen to")
-    yield from _first("routes", (expected >= 0) & (expected != routes["delay"]), "has a delay its bundle does not have")
+
+
+def _routes(program: Program) -> Iterator[str]:
+    try:
+        routing = program.routing
+    except ProgramError as error:
+        yield str(error)
+        return
+    for number, population in enumerate(program.network.populations):
+        longest = max((delay for _, delay in routing.listening[number]), default=1)
+        if longest > MAX_DELAY:
+            yield f"population {population.name!r}: a delay of {longest} ticks, at most {MAX_DELAY:,} are possible"
+        count = routing.count(number)
+        if count > MAX_ROUTES:
+            yield f"tiles of population {population.name!r}: {count:,} routes leave them, at most {MAX_ROUTES:,} may"
 
 
 def _facts(program: Program) -> Iterator[str]:
@@ -144,16 +153,6 @@ def _projection_facts(program: Program) -> tuple[NDArray[np.int64], NDArray[np.i
     projections = program.network.projections
     targets = np.array([index[p.target] for p in projections], np.int64)
     return targets, np.array([bundles[p.sources] if uses_axons(p) else -1 for p in projections], np.int64)
-
-
-def _delays(program: Program) -> NDArray[np.int64]:
-    """(populations, bundles) int64: the delay at which a bundle takes a population's spikes, -1 where it does not."""
-    index = {p.name: i for i, p in enumerate(program.network.populations)}
-    delays = np.full((len(index), len(program.bundles)), -1, np.int64)
-    for column, bundle in enumerate(program.bundles):
-        for source in bundle:
-            delays[index[source.population], column] = source.delay
-    return delays
 
 
 def _within(program: Program, table: str, column: str, low: int, top: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.noc.mesh import Mesh, Ring
-from neurochip.program.image import Program
+from neurochip.program.image import HOST, Program
 from neurochip.sim.kernels.fanout import Fanout, RouteTable, add_up_routes, channel_cuts
 from neurochip.sim.kernels.trees import add_up_trees, cut_boxes
 from neurochip.sim.schedule import PopulationPlan, as_rows
@@ -23,14 +23,34 @@ class Booking:
     Attributes:
         piece: (C,) int32; channels of a piece are in the same tiles and ports everywhere. n_pieces: how many there are.
         tiles: (n, 7) int32, the population's tiles as boxes of ``kernels.fanout.Fanout``.
-        routes: (n, 3) int32, its rows of ``program.routes``.
+        population: its number in ``program``.
     """
 
     piece: Int32
     n_pieces: int
     tiles: Int32
     fanout: Fanout
-    routes: Int32
+    program: Program
+    population: int
+
+    @property
+    def routes(self) -> Int32:
+        """(n, 3) int32: its routes, those of one box of ``fanout`` together; worked out at every call."""
+        return sent_routes(self.program, self.population)
+
+
+def sent_routes(program: Program, population: int) -> Int32:
+    """(n, 3) int32: source tile, port, delay of the routes of ``population``, once for each axon they feed.
+
+    What the host tells itself takes no packet.
+    """
+    routes = program.routing.routes_from(population)
+    ports, kinds = program.ports[routes[:, 1]], program.cores["kind"]
+    inside = (kinds[program.tiles["core"][routes[:, 0]]] == HOST) & (kinds[ports["core"]] == HOST)
+    lines = np.array([bundle[0].lines for bundle in program.bundles], np.int64)[ports["bundle"]]
+    if not inside.any() and (lines == 1).all():
+        return routes
+    return np.repeat(routes, np.where(inside, 0, lines), axis=0)
 
 
 def make_bookings(
@@ -44,10 +64,15 @@ def make_bookings(
     tiles, ports = as_rows(program.tiles), as_rows(program.ports)
     chip, size = (mesh.columns, mesh.rows), (mesh.height, mesh.width)
     trees = program.chip.mesh.multicast == "tree"
-    return {p.number: _booking(p, RouteTable(tiles, ports, p.routes, places, chip, size, rings), trees) for p in plans}
+    bookings = {}
+    for plan in plans:
+        routes = sent_routes(program, plan.number)
+        table = RouteTable(tiles, ports, routes, places, chip, size, rings)
+        bookings[plan.number] = _booking(program, plan, table, trees)
+    return bookings
 
 
-def _booking(plan: PopulationPlan, table: RouteTable, trees: bool) -> Booking:
+def _booking(program: Program, plan: PopulationPlan, table: RouteTable, trees: bool) -> Booking:
     channels = plan.population.channels
     cuts = np.zeros(channels + 1, np.uint8)
     cuts[:: plan.slice_width] = cuts[channels] = 1
@@ -62,7 +87,8 @@ def _booking(plan: PopulationPlan, table: RouteTable, trees: bool) -> Booking:
         n_pieces=int(piece[channels]),
         tiles=np.ascontiguousarray(boxes, np.int32),
         fanout=_fanout(table, piece, trees),
-        routes=plan.routes,
+        program=program,
+        population=plan.number,
     )
 
 

@@ -25,7 +25,7 @@ from neurochip.network.projections import (
     Product,
     Projection,
 )
-from neurochip.program.image import HOST, Program, Table
+from neurochip.program.image import Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.indexed import Offsets, add_indexed
@@ -88,14 +88,13 @@ class ProjectionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PopulationPlan:
-    """One population: its update rules, tiles, incoming projections and outgoing routes.
+    """One population: its update rules, tiles and incoming projections.
 
     Attributes:
         slice_width: neurons of one position on one core.
         weighted: how a product with weighted sums is computed.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
         bias_ops: cores of the population, and the accumulates one bias axon causes on each in one step.
-        routes: (n, 3) int32, rows of ``program.routes`` that leave it.
     """
 
     population: Population
@@ -110,7 +109,6 @@ class PopulationPlan:
     product_sources: tuple[tuple[int, int], ...]
     weighted: WeightedPlan | None
     bias_ops: tuple[NDArray[np.int64], NDArray[np.int64]]
-    routes: NDArray[np.int32]
 
     @property
     def cost(self) -> int:
@@ -140,8 +138,7 @@ def make_schedule(program: Program) -> Schedule:
     order = sorted(range(len(network.populations)), key=lambda i: (network.populations[i].depth, i))
     tiles_of = _grouped(program.tiles["population"], len(network.populations))
     blocks_of = _grouped(program.synapses["projection"], len(network.projections))
-    routes_of = _grouped(program.tiles["population"][program.routes["source_tile"]], len(network.populations))
-    plans = tuple(_plan_population(program, i, tiles_of[i], routes_of[i], blocks_of) for i in order)
+    plans = tuple(_plan_population(program, i, tiles_of[i], blocks_of) for i in order)
     bundles = tuple(tuple((number[s.population], s.delay) for s in bundle) for bundle in program.bundles)
     return Schedule(program=program, populations=plans, bundles=bundles)
 
@@ -156,7 +153,6 @@ def _plan_population(
     program: Program,
     number: int,
     tiles: NDArray[np.int64],
-    routes: NDArray[np.int64],
     blocks_of: list[NDArray[np.int64]],
 ) -> PopulationPlan:
     network = program.network
@@ -198,7 +194,6 @@ def _plan_population(
         product_sources=operands_of(network, population, number_of),
         weighted=weighted_plan(network, population),
         bias_ops=_bias_ops(own),
-        routes=as_rows(sent_routes(program, program.routes[routes])),
     )
 
 
@@ -207,15 +202,6 @@ def operands_of(network: Network, target: Population, number_of: dict[str, int])
     parts = [p for p in network.incoming[target.name] if isinstance(p, Product | Matrix | Gated)]
     parts.sort(key=lambda p: isinstance(p, Gated))
     return tuple((number_of[s.population], network.span(s, target.name)) for p in parts for s in p.sources)
-
-
-def sent_routes(program: Program, routes: Table) -> Table:
-    """``routes`` once for each axon they feed; what the host tells itself takes no packet."""
-    ports = program.ports[routes["port"]]
-    kinds = program.cores["kind"]
-    inside = (kinds[program.tiles["core"][routes["source_tile"]]] == HOST) & (kinds[ports["core"]] == HOST)
-    lines = np.array([bundle[0].lines for bundle in program.bundles], np.int64)[ports["bundle"]]
-    return np.repeat(routes, np.where(inside, 0, lines))
 
 
 def _bias_ops(tiles: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from neurochip.network.network import Neuron
 from neurochip.network.projections import Bias, Conv, Encoder, Product, Source
 from neurochip.network.reference import product, projected
 from neurochip.program.image import PORTS, ROUTES, SYNAPSES, TILES, USE
-from tests.hand_programs import LOIHI, image_network, naive_program, spike_network
+from tests.hand_programs import LOIHI, image_network, naive_program, naive_routes, spike_network
 from tests.strategies import random_network
 
 HEAVY = np.full((3, 3, 4, 6), 127, np.int8)
@@ -69,7 +69,7 @@ def test_right_mappings_of_random_networks_are_accepted(seed):
     check_program(program, arithmetic=False)
 
 
-@pytest.mark.parametrize("table", ["tiles", "ports", "synapses", "routes", "use"])
+@pytest.mark.parametrize("table", ["tiles", "ports", "synapses", "use"])
 def test_every_wrong_entry_is_found(program, table):
     rng = np.random.default_rng(3)
     rows = getattr(program, table)
@@ -82,7 +82,7 @@ def test_every_wrong_entry_is_found(program, table):
             check_program(with_entry(program, table, row, column, value))
 
 
-@pytest.mark.parametrize("table", ["synapses", "routes"])
+@pytest.mark.parametrize("table", ["tiles", "synapses"])
 def test_every_missing_or_repeated_row_is_found(program, table):
     rows = getattr(program, table)
     for row in range(len(rows)):
@@ -101,12 +101,10 @@ def problem(program, **options):
 def test_overlapping_tiles_are_named(program):
     tiles = program.tiles.copy()
     tiles["y0"][1], tiles["y1"][1] = tiles["y0"][0], tiles["y1"][0]  # as many neurons as before, in the wrong place
-    text = problem(replace(program, tiles=tiles))
+    overlapping = replace(program, tiles=tiles)
+    assert "tiles of population 'stem': expected the cells that cuts of its rows" in problem(overlapping)
+    text = next(mapping_problems(overlapping))
     assert "population 'stem': neuron (y 0, x 0, channel 0) is in 2 tiles, expected 1" in text
-
-
-def test_a_missing_route_is_named(program):
-    assert "neurons of 'stem' it listens to" in problem(without_row(program, "routes", 0))
 
 
 def test_a_missing_synapse_block_is_named(program):
@@ -176,10 +174,10 @@ def test_a_core_over_its_limit_is_named(program, path, name):
 
 def test_fan_out_is_counted_neuron_by_neuron(program):
     figure = {"value": 4, "unit": "axons", "source": "neurochip", "status": "assumed", "note": "a test"}
-    routes, fans = program.routes, []
+    routes, fans = np.array(naive_routes(program)), []
     for t, tile in enumerate(program.tiles):
         if program.cores["kind"][tile["core"]] == 0:
-            ports = program.ports[routes["port"][routes["source_tile"] == t]]
+            ports = program.ports[routes[routes[:, 0] == t, 1]]
             for y, x, c in np.ndindex(*(tile[a + "1"] - tile[a + "0"] for a in "yxc")):
                 here = zip("yxc", (y + tile["y0"], x + tile["x0"], c + tile["c0"]), strict=True)
                 inside = np.all([(ports[a + "0"] <= v) & (v < ports[a + "1"]) for a, v in here], axis=0)

@@ -238,6 +238,28 @@ def test_a_newer_version_says_so(saved, tmp_path):
     assert "upgrade" in str(caught.value)
 
 
+def as_version_1(routes):
+    """An edit of ``forge``: the file as the first version wrote it, with this table of routes."""
+
+    def edit(manifest, arrays):
+        manifest["version"] = 1
+        arrays["tables/routes.npy"] = routes
+
+    return edit
+
+
+def test_files_of_version_1_are_read_if_they_list_the_routes_that_follow_from_their_ports(program, saved, tmp_path):
+    path = tmp_path / "old.ncp"
+    forge(saved, path, as_version_1(program.routes))
+    assert np.array_equal(load_program(path).routes, program.routes)
+    forge(saved, path, as_version_1(program.routes[1:]))
+    with pytest.raises(ProgramError, match=r"expected the \d+ routes that follow from tiles and ports, found \d+"):
+        load_program(path)
+    forge(saved, path, lambda m, _: m.update(version=1))
+    with pytest.raises(ProgramError, match=r"found no member 'tables/routes\.npy'"):
+        load_program(path)
+
+
 def _first_projection(manifest, **changes):
     manifest["program"]["network"]["projections"][1].update(changes)
 
@@ -341,10 +363,7 @@ def spoiled(program, table, row, column, value):
         ("synapses", "projection", 99, "synapses: row 0 projection must be"),
         ("synapses", "projection", 1, "feeds a tile of another population"),
         ("synapses", "port", 0, "needs a port exactly where it has sources"),
-        ("routes", "source_tile", -1, "routes: row 0 source_tile must be"),
-        ("routes", "source_tile", 20, "starts at a tile whose population the port does not listen to"),
-        ("routes", "delay", 2, "has a delay its bundle does not have"),
-        ("routes", "delay", 0, "routes: row 0 delay must be"),
+        ("tiles", "x1", 3, "tiles of population 'stem': expected 144 neurons in all"),
         ("use", "neurons", -1, "use: row 0 neurons must be"),
     ],
 )

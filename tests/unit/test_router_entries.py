@@ -12,7 +12,7 @@ from compiler.mapping.map import map_network
 from compiler.mapping.router_entries import refuse_full_routers, router_entries
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
-from neurochip.program.image import PORTS, ROUTES, TILES
+from neurochip.program.image import PORTS, TILES
 from tests.hand_programs import naive_program, spike_network
 from tests.report_samples import origin
 from tests.small_chips import small_chip
@@ -32,8 +32,7 @@ def placed(entries: int = 1000):
     cores["x"], cores["y"] = [1, 3, 2, 1], [1, 1, 0, 1]
     tiles = np.array([(0, 0, 0, 1, 0, 1, 0, 4)], TILES)
     ports = np.array([(core, 0, 0, 1, 0, 1, 0, 4 if core < 3 else 2) for core in (1, 2, 3)], PORTS)
-    routes = np.array([(0, 0, 1), (0, 1, 1), (0, 2, 1)], ROUTES)
-    return replace(program, cores=cores, tiles=tiles, ports=ports, routes=routes)
+    return replace(program, cores=cores, tiles=tiles, ports=ports)
 
 
 def test_entries_are_at_the_source_at_turns_and_where_packets_arrive():
