@@ -1,7 +1,8 @@
 """A crossbar chip, literally: cores with axons, types, crosspoints and neurons that have one destination each.
 
 Built from a program's tables alone and run tick by tick: every axon is one bit, every neuron adds what reaches it,
-compares in every tick, and tells one axon of one core. Nothing here knows populations once the cores are set up.
+leaks and compares in every tick, and tells one axon of one core. Nothing here knows populations once the cores are set
+up. Neurons that send bursts never hold less than 0 (a negative threshold at which the membrane saturates).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Core:
     neurons: list[tuple[int, int, int]] = field(default_factory=list)  # population, neuron id, copy
     thresholds: list[int] = field(default_factory=list)
     soft: list[bool] = field(default_factory=list)
+    leaks: list[int] = field(default_factory=list)
+    floored: list[bool] = field(default_factory=list)
     points: list[tuple[int, int]] = field(default_factory=list)
     weights: dict[tuple[int, int], int] = field(default_factory=dict)
     destinations: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # neuron -> core, axon, delay
@@ -36,7 +39,7 @@ class Chip:
         self.program, self.network = program, program.network
         self.cores = {int(i): Core() for i in np.flatnonzero(program.cores["kind"] == NEURON_CORE)}
         self.axon: dict[tuple[int, int, int], int] = {}  # port, source neuron, line -> axon
-        self.always: list[tuple[int, int, int]] = []  # core, axon, population
+        self.always: list[tuple[int, int, int, str]] = []  # core, axon, population, when
         self.slot: dict[tuple[int, int], tuple[int, list[int]]] = {}  # population, neuron -> core, its copies
         self.inbound: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # host's neuron -> core, axon, delay
         self.outbound: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
@@ -82,6 +85,8 @@ class Chip:
                     core.neurons.append((int(tile["population"]), int(neuron), copy))
                     core.thresholds.append(population.neuron.threshold - int(folded[neuron % population.channels]))
                     core.soft.append(population.neuron.reset == "soft")
+                    core.leaks.append(population.neuron.decay)
+                    core.floored.append(population.neuron.kind == "burst")
                 self.slot[int(tile["population"]), int(neuron)] = int(tile["core"]), slots
 
     def _set_crosspoints(self) -> None:
@@ -111,12 +116,12 @@ class Chip:
                                 assert core.weights.setdefault((slot, kind), value) == value
 
     def _bias_axons(self, core, number, bias, population, ids, channels) -> None:
-        if bias.place != "axon":
+        if bias.place in ("register", "threshold"):
             return
         for row, kind in zip(bias.weight, bias.types, strict=True):
             axon = len(core.types)
             core.types.append(kind)
-            self.always.append((number, axon, population))
+            self.always.append((number, axon, population, bias.place))
             for neuron in ids:
                 value = int(row[neuron % channels])
                 for slot in self.slot[population, int(neuron)][1] if value else ():
@@ -154,29 +159,36 @@ class Chip:
 
         Every copy of a neuron must fire together.
         """
-        network, ticks = self.network, self.network.ticks
-        arriving: dict[int, set[tuple[int, int]]] = {t: set() for t in range(ticks + 64)}
+        network, ticks, interval = self.network, self.network.ticks, self.network.interval
+        first = -interval if any(when == "drop" for *_, when in self.always) else 0  # before input, nothing fires
+        arriving: dict[int, set[tuple[int, int]]] = {t: set() for t in range(first, ticks + 2 * interval + 64)}
         for number, population in enumerate(network.populations):
             for step, row in enumerate(host.get(population.name, ())):
                 at = step * network.interval + population.depth
                 for neuron in np.flatnonzero(row):
                     for core, axon, delay in self.inbound.get((number, int(neuron)), ()):
                         arriving[at + delay].add((core, axon))
-        for core, axon, number in self.always:
-            for step in range(network.timesteps):
-                arriving[step * network.interval + network.populations[number].depth].add((core, axon))
+        for core, axon, number, when in self.always:
+            for step in range(network.timesteps + (when in ("drop", "hold"))):
+                own = step * interval + network.populations[number].depth
+                between = range(own - interval + 1, own)
+                for at in {"drop": [own - interval + 1], "hold": between}.get(when, [own]):
+                    arriving[at].add((core, axon))
         laid = {number: _arrays(core) for number, core in self.cores.items()}
         membranes = {number: np.zeros(len(core.neurons), np.int64) for number, core in self.cores.items()}
         fired: dict[tuple[int, int, int], set[int]] = {}
-        for tick in range(ticks):
+        for tick in range(first, ticks):
             hit: dict[int, list[int]] = {}
             for core, axon in arriving.pop(tick):
                 hit.setdefault(core, []).append(axon)
             for number, core in self.cores.items():
-                matrix, thresholds, soft = laid[number]
+                matrix, thresholds, soft, leaks, floored = laid[number]
                 v = membranes[number]
                 if number in hit:
                     v += matrix[hit[number]].sum(axis=0)
+                v -= np.sign(v) * leaks  # after the synapses, past zero
+                assert (np.abs(v) < 1 << (network.arithmetic.membrane_bits - 1)).all()
+                v[floored] = np.maximum(v[floored], 0)
                 spikes = v >= thresholds
                 v[spikes] = np.where(soft[spikes], v[spikes] - thresholds[spikes], 0)
                 for slot in np.flatnonzero(spikes):
@@ -198,7 +210,7 @@ def _arrays(core: Core):
     matrix = np.zeros((len(core.types), len(core.neurons)), np.int64)
     for axon, slot in core.points:
         matrix[axon, slot] = core.weights[slot, core.types[axon]]
-    return matrix, np.array(core.thresholds), np.array(core.soft)
+    return matrix, np.array(core.thresholds), np.array(core.soft), np.array(core.leaks), np.array(core.floored, bool)
 
 
 def synapses(projection, source, target, neuron):

@@ -46,7 +46,7 @@ class Base:
 
 
 def possible_bases(
-    weights: Sequence[tuple[Ints, int]], types: int, limit: int, biases: Ints | None = None
+    weights: Sequence[tuple[Ints, int]], types: int, limit: int, biases: Ints | None = None, spare: int = 0
 ) -> list[Base]:
     """Bases for all projections into one population; may be none.
 
@@ -55,11 +55,13 @@ def possible_bases(
         types: axon types of a core. limit: largest magnitude of a type's weight.
         biases: (n, C_out) raw values that come through axons, too: one base leaves them a type, and the last one's
             values add up to them.
+        spare: types that some of the bases leave, one of them as many as this.
     """
     columns = np.concatenate([w.reshape(-1, w.shape[-1]) for w, _ in weights]).astype(np.int64)
     made = [distinct_base(columns, types), sum_base(weights, types), digit_base(columns, types, limit)]
     if biases is not None:
         made += [digit_base(columns, types - 1, limit), digit_base(columns, types, limit, biases)]
+    made += [digit_base(columns, types - left, limit) for left in range(1, spare + 1)]
     return [base for base in made if base is not None and np.abs(base.values).max(initial=0) <= limit]
 
 

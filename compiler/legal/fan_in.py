@@ -9,6 +9,7 @@ import numpy as np
 
 from compiler.legal.base import Ints
 from compiler.legal.number_base import typed
+from compiler.legal.strobes import has_waits, held_back
 from compiler.mapping.demand import input_axons, source_of, synapse_words
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
@@ -36,6 +37,8 @@ class Needs:
 
 def needs(network: Network, population: Population, chip: ChipSpec, bits: int) -> dict[str, Needs]:
     """What one neuron of ``population`` takes for each of its incoming projections, by name; axon types included."""
+    if chip.limits.axon_types and network.timesteps > 1 and has_waits(network):
+        network = held_back(network, population)  # strobes take axons
     incoming = network.incoming[population.name]
     if chip.limits.axon_types:
         lined = {p.name: p for p in typed(network, population, chip)}
@@ -49,7 +52,8 @@ def needs(network: Network, population: Population, chip: ChipSpec, bits: int) -
         rows = rows_of(projection, chip)
         found[projection.name] = Needs(rows * int(np.max(axons)), rows * int(np.max(words)))
     sources = (network.by_name[s.population] for p in incoming for s in p.sources)
-    if chip.limits.axon_types and population.neuron.kind == "lif" and any(s.neuron.kind == "burst" for s in sources):
+    reads = any(s.neuron.kind == "burst" for s in sources)
+    if chip.limits.axon_types and network.timesteps == 1 and population.neuron.kind == "lif" and reads:
         found[f"{population.name}.strobe"] = Needs(STROBE_AXONS, STROBE_AXONS)  # see ``strobes``
     return found
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from compiler.legal.base import Base, Ints, possible_bases
 from compiler.legal.complement import bias_total
+from compiler.legal.strobe_types import on_axons, typed_strobes
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import UnsupportedError
 from neurochip.network.crossbar import raw_weight
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Einsum, Encoder, Gather, Pool, Product, Projection
+from neurochip.network.projections import STROBES, Bias, Conv, Einsum, Encoder, Gather, Pool, Product, Projection
 
 
 class NumberBase:
@@ -47,21 +48,35 @@ def typed(network: Network, population: Population, chip: ChipSpec) -> list[Proj
     """The projections into ``population`` that use axons, with types and base; none for one that needs none."""
     incoming = [p for p in network.incoming[population.name] if not isinstance(p, Encoder | Product)]
     biases = [p for p in incoming if isinstance(p, Bias) and p.place == "axon"]
+    strobes = [p for p in incoming if isinstance(p, Bias) and p.place in STROBES]
     synapses = [p for p in incoming if not isinstance(p, Bias)]
-    if population.home == "host" or not (synapses or biases):
+    if population.home == "host" or not (synapses or biases or strobes):
         return []
     totals = np.array([bias_total(p) for p in biases]) if biases else None
-    bases = population_bases(network, population, synapses, chip, totals)
+    bases = population_bases(network, population, synapses, chip, totals, spare=2 if strobes else 0)
     found: list[list[Projection]] = []
     for base in bases:
         try:
-            axons = typed_biases(biases, base, population, chip)
+            axons = (held if strobes else typed_biases)(strobes or biases, base, population, chip)
         except UnsupportedError:
             if base is bases[-1] and not found:
                 raise
         else:
             found.append([*(with_types(p, population, base) for p in synapses), *axons])
     return min(found, key=lambda typed: sum(axons_of(network, p) for p in typed))
+
+
+def held(strobes: list[Bias], base: Base, population: Population, chip: ChipSpec) -> list[Projection]:
+    """``strobes`` in values of ``base``, or of types it leaves; raises UnsupportedError if they are no sums of them."""
+    limits = chip.limits
+    made = typed_strobes(strobes, base.values, limits.axon_types, largest_value(chip))
+    if made is None:
+        raise UnsupportedError(
+            f"layer {population.origin!r} ({population.name}): its neurons must wait for a step's bursts, and its "
+            f"weights leave no types of {limits.axon_types} for the axons that hold them back; use fewer "
+            "--weight-bits, or T = 1"
+        )
+    return made[1]
 
 
 def axons_of(network: Network, projection: Projection) -> int:
@@ -71,15 +86,27 @@ def axons_of(network: Network, projection: Projection) -> int:
     return fan_in(network, projection) * projection.sources[0].lines
 
 
+def largest_value(chip: ChipSpec) -> int:
+    """Largest value of an axon type."""
+    return (1 << (chip.limits.axon_type_bits - 1)) - 1
+
+
 def population_bases(
-    network: Network, population: Population, synapses: list[Projection], chip: ChipSpec, biases: Ints | None = None
+    network: Network,
+    population: Population,
+    synapses: list[Projection],
+    chip: ChipSpec,
+    biases: Ints | None = None,
+    spare: int = 0,
 ) -> list[Base]:
-    """Bases of all ``synapses`` into ``population``; the last reaches ``biases`` (n, C), too."""
+    """Bases of all ``synapses`` into ``population``; the last reaches ``biases`` (n, C), too, or leaves up to
+    ``spare`` types.
+    """
     if not synapses:
         return [Base(values=np.zeros((1, population.channels), np.int64), lines=(0,))]
     limits = chip.limits
     weights = [(raw_weight(p, population.channels), fan_in(network, p)) for p in synapses]
-    bases = possible_bases(weights, limits.axon_types, (1 << (limits.axon_type_bits - 1)) - 1, biases)
+    bases = possible_bases(weights, limits.axon_types, largest_value(chip), biases, spare)
     if not bases:
         low, high = min(int(w.min()) for w, _ in weights), max(int(w.max()) for w, _ in weights)
         raise UnsupportedError(
@@ -120,7 +147,7 @@ def typed_biases(biases: list[Bias], base: Base, population: Population, chip: C
 def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec) -> tuple[Ints, Bias]:
     """Always-on axons in the neurons' own type values (or in types they have left), and the values then in use."""
     limits = chip.limits
-    top = (1 << (limits.axon_type_bits - 1)) - 1
+    top = largest_value(chip)
     total = bias_total(bias)
     values = np.concatenate([values, np.zeros((limits.axon_types - len(values), values.shape[1]), np.int64)])
     counts = np.zeros_like(values)
@@ -134,7 +161,7 @@ def typed_bias(bias: Bias, values: Ints, population: Population, chip: ChipSpec)
             amount -= times * int(column[free[0]])
         if amount:
             counts[:, channel] += digits_of(amount, column, population)
-    return values, bias_of(bias, counts, values)
+    return values, on_axons(bias, counts, values)
 
 
 def digits_of(amount: int, column: NDArray[np.int64], population: Population) -> NDArray[np.int64]:
@@ -155,12 +182,3 @@ def digits_of(amount: int, column: NDArray[np.int64], population: Population) ->
             f"{column[column != 0].tolist()}; train without biases above the threshold, or use T = 1"
         )
     return counts
-
-
-def bias_of(bias: Bias, counts: Ints, values: Ints) -> Bias:
-    """``bias`` as one axon a digit: the n-th axon of a type reaches the neurons that need n or more of them."""
-    types = [t for t in range(len(counts)) for _ in range(int(counts[t].max(initial=0)))]
-    rank = [n for t in range(len(counts)) for n in range(int(counts[t].max(initial=0)))]
-    weight = [np.where(counts[t] > n, values[t], 0) for t, n in zip(types, rank, strict=True)]
-    rows = np.array(weight, np.int16).reshape(len(types), counts.shape[1])
-    return replace(bias, weight=rows, shifts=(0,) * len(types), types=tuple(types))

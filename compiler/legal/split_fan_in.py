@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 
 from compiler.legal.fan_in import Needs, as_conv, needs, together
 from compiler.legal.partial_sums import Part, collected, conv_parts, einsum_parts, possible
+from compiler.legal.strobes import has_waits
 from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
@@ -42,10 +43,13 @@ class SplitFanIn:
 
     def run(self, network: Network, chip: ChipSpec, choices: Choices) -> Network:
         """Raises CapacityError for sums that cannot be split, UnsupportedError for chips that cannot send parts."""
-        for population in network.populations:
-            if population.home == "core" and population.neuron.kind in ("lif", "readout"):
-                network = fitted(network, population, chip, choices)
-        return network
+        while True:
+            waits = has_waits(network)
+            for population in network.populations:
+                if population.home == "core" and population.neuron.kind in ("lif", "readout"):
+                    network = fitted(network, population, chip, choices)
+            if waits == has_waits(network) or not chip.limits.axon_types:
+                return network  # else neurons that leak need axons for strobes, too: see ``strobes``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ def fitted(network: Network, population: Population, chip: ChipSpec, choices: Ch
     splits = list(candidates(network, population, demand, chip, choices))
     within = [s for s in splits if s.bound <= choices.max_interval]
     if not within:
-        raise CapacityError(refusal(population, whole, splits, chip, choices))
+        raise CapacityError(refusal(network, population, whole, splits, chip, choices))
     least = min(s.cores for s in within)
     cheap = [s for s in within if s.cores <= least * MORE_CORES]
     best = min(cheap, key=lambda s: (s.bound, s.cores))
@@ -84,8 +88,9 @@ def candidates(
 ) -> Iterator[Split]:
     """For the largest one, two, ... projections: few parts and, on chips with bursts, more of them."""
     weights, by_name = chip.weight_format(choices.weight_bits), network.by_name
-    incoming = sorted(network.incoming[population.name], key=lambda p: -demand[p.name].times(chip))
-    convs = [as_conv(p, by_name[p.sources[0].population], population) for p in incoming if p.sources]
+    arriving = (p for p in network.incoming[population.name] if p.sources)
+    incoming = sorted(arriving, key=lambda p: -demand[p.name].times(chip))
+    convs = [as_conv(p, by_name[p.sources[0].population], population) for p in incoming]
     for chosen in prefixes([c for c in convs if c is not None]):
         least = ceil(together([demand[c.name] for c in chosen]).times(chip))
         for count in range(least, min(4 * least + 4, *(c.weight.shape[2] for c in chosen)) + 1):
@@ -142,8 +147,11 @@ def split_into(
     collect = tuple(collected(population, parts, chip, weights))
     projections = (*(p for part in parts for p in part.into), *collect)
     trial = with_parts(network, population, names, parts, projections)
-    each = [together(list(needs(trial, p.population, chip, choices.weight_bits).values())) for p in parts]
-    left = needs(trial, population, chip, choices.weight_bits)
+    try:
+        each = [together(list(needs(trial, p.population, chip, choices.weight_bits).values())) for p in parts]
+        left = needs(trial, population, chip, choices.weight_bits)
+    except UnsupportedError:  # no number base, or no types left for strobes
+        return None
     if not all(n.fit(chip) for n in (*each, together(list(left.values())))):
         return None
     own = together([left[p.name] for p in collect])
@@ -190,15 +198,9 @@ def with_parts(
 
 
 def refuse_without_parts(network: Network, population: Population, whole: Needs, chip: ChipSpec) -> None:
-    """Raises UnsupportedError where neurons can send no sums, or cannot wait for all that bursts bring."""
+    """Raises UnsupportedError where neurons can send no sums."""
     if chip.spikes.payload.value:
         return
-    if chip.arithmetic.soft_reset and chip.limits.axon_types and network.timesteps > 1:
-        raise UnsupportedError(
-            f"{excess(population, whole, chip)}; its partial sums would arrive in bursts, and with T = "
-            f"{network.timesteps} a neuron that compares in every tick cannot wait for the whole sum: use T = 1, fewer "
-            "--weight-bits, fewer inputs, or another chip"
-        )
     if chip.arithmetic.soft_reset:
         return
     raise UnsupportedError(
@@ -222,11 +224,16 @@ def excess(population: Population, whole: Needs, chip: ChipSpec) -> str:
     )
 
 
-def refusal(population: Population, whole: Needs, splits: list[Split], chip: ChipSpec, choices: Choices) -> str:
+def refusal(
+    network: Network, population: Population, whole: Needs, splits: list[Split], chip: ChipSpec, choices: Choices
+) -> str:
     """Why no split will do."""
     text = excess(population, whole, chip)
     if not splits:
-        return f"{text}, and its inputs do not split into parts that fit; use fewer channels or a smaller kernel"
+        waits = chip.limits.axon_types and network.timesteps > 1 and not chip.spikes.payload.value
+        beside = f" beside the axons that hold a neuron back over T = {network.timesteps} steps" if waits else ""
+        remedy = "fewer channels, a smaller kernel, or T = 1" if waits else "fewer channels or a smaller kernel"
+        return f"{text}, and its inputs do not split into parts that fit{beside}; use {remedy}"
     least = min(s.bound for s in splits)
     return (
         f"{text}; as partial sums its shortest bursts take {least} ticks a step, and at most {choices.max_interval} "

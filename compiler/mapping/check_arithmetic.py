@@ -180,9 +180,7 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         n_out = projection.weight.shape[-1]
         return np.full(n_out, ends[0] << projection.shift), np.full(n_out, ends[1] << projection.shift)
     if isinstance(projection, Bias):
-        shifts = np.array(projection.shifts, np.int64)[:, None]
-        total = (projection.weight.astype(np.int64) << shifts).sum(axis=0)
-        return total, total
+        return projection.total, projection.total
     source = network.by_name[projection.sources[0].population]
     target = network.by_name[projection.target]
     if isinstance(projection, Product):

@@ -170,7 +170,7 @@ def _synapse_words(program: Program) -> Ints:
 
 def _digits(bias: Bias) -> int:
     """Always-on axons of a bias."""
-    return len(bias.weight) if bias.place == "axon" else 0
+    return 0 if bias.place in ("register", "threshold") else len(bias.weight)
 
 
 def _lines(program: Program) -> Ints:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.check_arithmetic import current_range
+from compiler.mapping.check_strobes import strobe_problems
 from neurochip.network.network import Population
 from neurochip.network.projections import Bias, Conv, Dense, Einsum, Encoder, Gather, Pool, Projection
 from neurochip.program.image import Program
 
 Ints = NDArray[np.int64]
+_IN_NEURONS = ("register", "threshold")
 
 
 def crossbar_problems(program: Program) -> Iterator[str]:
@@ -29,6 +31,7 @@ def crossbar_problems(program: Program) -> Iterator[str]:
         yield from (f"projection {p.name!r}: {fault}" for p in incoming for fault in _register(program, p))
         yield from _saturation(program, population, incoming)
         yield from _thresholds(program, population, incoming)
+        yield from strobe_problems(program, population)
 
 
 def _host(program: Program, population: Population) -> Iterator[str]:
@@ -72,7 +75,7 @@ def _base(program: Program, projection: Projection, population: Population) -> I
         if types or projection.base is not None:
             yield f"axons of types {types}, but the chip's have none"
         return
-    if isinstance(projection, Encoder) or (isinstance(projection, Bias) and projection.place != "axon"):
+    if isinstance(projection, Encoder) or (isinstance(projection, Bias) and projection.place in _IN_NEURONS):
         return
     if not types or max(types) >= limits.axon_types:
         yield f"axon types {types}, expected some of 0 to {limits.axon_types - 1}"
@@ -125,7 +128,7 @@ def _registers(program: Program, population: Population, incoming: tuple[Project
     top = 1 << (limits.axon_type_bits - 1)
     held: dict[int, Ints] = {}
     for projection in incoming:
-        if isinstance(projection, Bias) and projection.place == "axon" and projection.types:
+        if isinstance(projection, Bias) and projection.place not in _IN_NEURONS and projection.types:
             shifts = np.array(projection.shifts, np.int64)[:, None]
             rows = projection.weight.astype(np.int64) * 2**shifts
             types = projection.types

@@ -137,7 +137,7 @@ def roles(projection: Projection) -> int:
 
 def bias_axons(bias: Bias) -> int:
     """Always-on axons of one position, or of a tile on a crossbar, where any neuron can connect to them."""
-    return len(bias.shifts) if bias.place == "axon" else 0
+    return len(bias.shifts) if bias.on_axons else 0
 
 
 def input_axons(

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 STORED_IF_SET = {"stored": "if not the default"}
 """Metadata of fields that files leave out at their default, so that files without them stay as they were."""
 
-BiasPlace = Literal["axon", "register", "threshold"]
+BiasPlace = Literal["axon", "register", "threshold", "lift", "drop", "hold"]
+
+STROBES: tuple[BiasPlace, ...] = ("lift", "drop", "hold")
+"""Always-on axons of neurons that wait: what drops in the tick after a neuron's own tick is lifted in the next one,
+and what holds cancels the leak of each tick between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,9 @@ class Bias(Projection):
     Attributes:
         weight: (digits, C_out) int16, each within the chip's weight range; shifts: one per digit.
         place: ``axon``: as above; ``register``: each neuron's own, added in every step; ``threshold``: taken off each
-            neuron's own threshold, which nobody can tell from adding it where no membrane outlives a step.
+            neuron's own threshold, which nobody can tell from adding it where no membrane outlives a step; ``lift``,
+            ``drop``, ``hold``: always-on axons whose spikes come in other ticks (``STROBES``), a hold's in each tick
+            but the neurons' own.
         types: on crossbars, the axon type of each digit's axon, which then serves all positions of a core.
     """
 
@@ -156,6 +162,22 @@ class Bias(Projection):
     counted: bool = False
     place: BiasPlace = field(default="axon", metadata=STORED_IF_SET)
     types: tuple[int, ...] = field(default=(), metadata=STORED_IF_SET)
+
+    @property
+    def on_axons(self) -> bool:
+        """Whether it comes by axons, one for each digit."""
+        return self.place not in ("register", "threshold")
+
+    def spikes_a_step(self, interval: int) -> int:
+        """Ticks in which its axons spike, of the ``interval`` ticks of a step."""
+        return interval - 1 if self.place == "hold" else int(self.on_axons)
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """What it adds to each channel in a step, raw units, (C_out,); nothing if it cancels a leak (``hold``)."""
+        shifts = np.array(self.shifts, np.int64)[:, None]
+        total: NDArray[np.int64] = (self.weight.astype(np.int64) << shifts).sum(axis=0)
+        return total if self.place != "hold" else 0 * total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -172,8 +172,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         scaled: Int = (acc * projection.multiplier + (1 << (projection.down - 1))) >> projection.down
         return scaled << projection.shift
     if isinstance(projection, Bias):
-        digits = [row.astype(np.int64) << s for row, s in zip(projection.weight, projection.shifts, strict=True)]
-        return np.asarray(np.sum(digits, axis=0))
+        return projection.total
     if isinstance(projection, Product):
         q, k, v = (now[s.population] for s in projection.sources)
         return product(q, k, v, projection.heads, projection.limit) << projection.shift

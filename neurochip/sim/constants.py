@@ -16,11 +16,7 @@ Counts = NDArray[np.int64]
 
 def always_on(plan: PopulationPlan) -> Counts:
     """Raw current (C,) of the biases, wherever they live."""
-    total = np.zeros(plan.population.channels, np.int64)
-    for bias in plan.biases:
-        for row, shift in zip(bias.weight.astype(np.int64), bias.shifts, strict=True):
-            total += row << shift
-    return total
+    return sum((bias.total for bias in plan.biases), np.zeros(plan.population.channels, np.int64))
 
 
 def encoded(plan: PopulationPlan, encoder: Encoder, frame: Counts) -> Constant:

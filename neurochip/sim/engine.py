@@ -271,7 +271,7 @@ class Batch:
             self.totals.clips += int(clips)
             cores, neurons = plan.bias_ops
             for bias in plan.biases if population.home == "core" else ():
-                ops = neurons * len(bias.shifts) if bias.place == "axon" else 0 * neurons
+                ops = neurons * (len(bias.shifts) * bias.spikes_a_step(self.network.interval))
                 self.clock.work.ops[LISTS.index("dense")][:, cores] += ops
                 self.totals.projections[bias.name].add(int(ops.sum()) * self.size)
         return emission

@@ -48,7 +48,7 @@ def update_rules(network: Network, population: Population, shift: int) -> Rules:
 
 def current_bound(network: Network, population: Population) -> int:
     """Largest magnitude one step's current can reach, raw units, whatever spikes arrive."""
-    total = 0
+    total, constant = 0, np.zeros(1, np.int64)
     for projection in network.incoming[population.name]:
         if isinstance(projection, Product):
             operand = network.by_name[projection.sources[0].population]
@@ -58,10 +58,7 @@ def current_bound(network: Network, population: Population) -> int:
         if isinstance(projection, Matrix | Gated):
             continue  # a processor's integers
         if isinstance(projection, Bias):
-            total += sum(
-                int(np.abs(row.astype(np.int64)).max()) << s
-                for row, s in zip(projection.weight, projection.shifts, strict=True)
-            )
+            constant = constant + projection.total
             continue
         if isinstance(projection, Encoder):
             levels = max(abs(network.input.low), abs(network.input.high))
@@ -84,7 +81,7 @@ def current_bound(network: Network, population: Population) -> int:
             rows, columns = projection.grids(source.height, source.width)[1]
             positions = rows * columns // population.positions
         total += _rows_bound(weight) * positions * high << projection.shift
-    return total
+    return total + int(np.abs(constant).max())
 
 
 def _rows_bound(weight: NDArray[np.integer[Any]]) -> int:

@@ -190,12 +190,13 @@ def test_hard_resets_are_refused() -> None:
         SplitFanIn().run(network, chip, WIDE)
 
 
-def test_several_steps_are_refused_where_neurons_compare_in_every_tick() -> None:
+def test_several_steps_whose_strobes_leave_no_room_are_refused_where_neurons_compare_in_every_tick() -> None:
     network, _ = dense(7, load_chip("truenorth").arithmetic)
     assert network.timesteps > 1
-    chip = crossbar_chip(neurons=40, axons=12)
-    with pytest.raises(UnsupportedError, match=r"cannot wait for the whole sum: use T = 1"):
-        SplitFanIn().run(network, chip, Choices(weight_bits=4))
+    flat = [replace(p, neuron=replace(p.neuron, decay=0)) for p in network.populations]
+    chip = crossbar_chip(neurons=40, axons=6)
+    with pytest.raises(CapacityError, match=r"axons that hold a neuron back over T = \d+ steps; .* or T = 1"):
+        SplitFanIn().run(replace(network, populations=tuple(flat)), chip, Choices(weight_bits=4))
 
 
 def test_bursts_longer_than_allowed_are_refused_with_the_length_that_would_do() -> None:
