@@ -19,7 +19,7 @@ from neurochip.errors import NeurochipError
 MODELS = ("spikformer", "meta", "qk")
 """Files of ``examples/digits``: Spikformer with T = 4; SDSA-3 and QK attention with T = 1."""
 
-WIDTHS = range(1, 9)
+WIDTHS = (*range(1, 9), 12, 16)
 
 
 def run(settings: Settings) -> Results:
@@ -66,12 +66,15 @@ def by_width(model: str, images: np.ndarray, labels: np.ndarray) -> Row:
     row: dict[str, object] = {"model": model, "float": _accuracy(graph, images, labels)}
     for bits in WIDTHS:
         high = max(1, (1 << (bits - 1)) - 1)
-        row[f"{bits} bits"] = _accuracy(_quantised(graph, 0 if bits == 1 else -high, high), images, labels)
+        row[f"{bits} bits"] = _accuracy(_quantised(graph, bits, high), images, labels)
     return row
 
 
-def _quantised(graph: Graph, low: int, high: int) -> Graph:
-    target = Target(arithmetic=api.load_chip("loihi").arithmetic, weight_low=low, weight_high=high)
+def _quantised(graph: Graph, bits: int, high: int) -> Graph:
+    rules = api.load_chip("loihi").arithmetic
+    target = Target(
+        arithmetic=rules, weight_low=-high, weight_high=high, weight_zero=bits > 1, encoder_weight_bits=max(8, bits)
+    )
     for item in PASSES:
         graph = item.run(graph, target)
     return graph

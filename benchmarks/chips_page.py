@@ -29,8 +29,10 @@ methods on one chip, not chips.
 WIDTH_TEXT = """## Accuracy by weight width
 
 Weights of each width in the arithmetic of Loihi, nothing retrained: Spikformer was trained with 6 bits, the other two
-with 4. Widths include the sign; weights of 2 bits are -1, 0, 1. One bit leaves 0 and 1, and with no way to inhibit
-nothing is left of the models.
+with 4. Widths include the sign; weights of 2 bits are -1, 0, 1. One bit is the sign alone: each weight of a layer is -1
+or +1 times one size, of which the mean of |w| errs least. These models were not trained for that, so little is left of
+them: with one bit use a model that was trained with signs, or take 2 bits. More than 8 bits change only what rounding
+decides by chance.
 
 ![Accuracy by weight width](accuracy-by-width.svg)
 """

@@ -13,6 +13,7 @@ from compiler.mapping.demand import (
     bias_axons,
     channel_groups,
     channels_read,
+    has_gaps,
     list_words,
     payload_bits,
     repeated_lists,
@@ -215,8 +216,9 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         isinstance(projection, Product) and projection.method != "plastic"
     ):
         return np.zeros_like(width)
+    gaps = has_gaps(projection, chip, bits)
     if isinstance(projection, Bias):
-        return np.asarray(bias_axons(projection) * list_words(width, False, chip, bits))
+        return np.asarray(bias_axons(projection) * list_words(width, gaps, chip, bits))
     source, target = source_of(network, projection), network.by_name[projection.target]
     assert source is not None
     if isinstance(projection, Pool):
@@ -234,8 +236,8 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         tail = np.where(begin == end, 0, list_words(each * (c1 - end * per_out), True, chip, bits))
         words = np.asarray(per_in * (one + inner + tail))
         repeated = repeated_lists(projection, target, chip)
-        return np.minimum(words, per_in * repeated * list_words(width, False, chip, bits)) if repeated else words
-    return np.asarray((last - first) * list_words(width, False, chip, bits))
+        return np.minimum(words, per_in * repeated * list_words(width, gaps, chip, bits)) if repeated else words
+    return np.asarray((last - first) * list_words(width, gaps, chip, bits))
 
 
 def sent_neurons(tiles: Table, fan: Fan) -> Ints:

@@ -170,6 +170,7 @@ def run_passes(
     target = Target(
         arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
         shift_low=weights.shift_low, shift_high=weights.shift_high, dendrites=chip.max_compartments,
+        weight_zero=weights.zero, encoder_weight_bits=max(8, weights.bits),
         host_neurons=chip.encoder.delivery == "spikes", approximate=approximate,
     )  # fmt: skip
     verify(graph)

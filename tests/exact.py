@@ -44,14 +44,17 @@ def something_fires(fired: bool) -> None:
     assert fired, "nothing fires: the test shows nothing"
 
 
-def assert_exact(graph: Graph, chip: ChipSpec | None = None, x: np.ndarray | None = None, seed: int = 0) -> Program:
+def assert_exact(
+    graph: Graph, chip: ChipSpec | None = None, x: np.ndarray | None = None, seed: int = 0, **options: object
+) -> Program:
     """Compile ``graph`` and compare, on ``x`` or random input: all logits, each spike of the simulator with the
     network's, and the spikes of every neuron layer, step and image with the quantised graph's. Returns the program.
+    ``options``: of ``Options``.
     """
     chip = load_chip("loihi") if chip is None else chip
     x = any_input(graph, seed=seed) if x is None else x
-    quantised = run_passes(graph, chip, chip.weight_format(None).bits)
-    program = compile_graph(graph, chip, Options(placement="hilbert"))
+    program = compile_graph(graph, chip, Options(placement="hilbert", **options))
+    quantised = run_passes(graph, chip, program.origin.weight_bits)
     check = Check(program.network, x)
     trace = run_program(program, x, observe=check.observe)
     assert check.difference is None

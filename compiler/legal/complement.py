@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compiler.legal.base import Ints
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Conv, Dense, Gather, Pool, Projection
+from neurochip.network.projections import Bias, Conv, Dense, Gather, Pool, Projection, Weights, narrowest
 
 Mask = NDArray[np.bool_]
 PART = 1 << 14
@@ -31,7 +31,7 @@ def complement(network: Network, population: Population, flip: Mask) -> Network 
         if isinstance(projection, Bias):
             changed[projection.name] = []
         elif isinstance(projection, Dense | Conv | Gather):
-            weight = (projection.weight * np.where(flip, -1, 1)).astype(np.int8)
+            weight = narrowest(projection.weight * np.where(flip, -1, 1))
             changed[projection.name] = [replace(projection, weight=weight)]
         else:
             return None
@@ -73,24 +73,22 @@ def _read(network: Network, projection: Projection, source: Population, flip: Ma
     return [replace(projection, sources=others), *parts] if others else parts
 
 
-def _inverted(
-    projection: Projection, source: Population, target: Population, flip: Mask
-) -> tuple[NDArray[np.int8] | None, int]:
+def _inverted(projection: Projection, source: Population, target: Population, flip: Mask) -> tuple[Weights | None, int]:
     """Weights with the sign of inverted channels changed, and how many positions each weight is used for."""
     sign = np.where(flip, -1, 1)
     if isinstance(projection, Dense | Gather):
         times = source.positions // target.positions if isinstance(projection, Gather) else 1
-        return (projection.weight * sign[:, None]).astype(np.int8), times
+        return narrowest(projection.weight * sign[:, None]), times
     if not isinstance(projection, Conv) or any(projection.padding) or projection.channels is not None:
         return None, 1
     per_in, per_out = source.channels // projection.groups, target.channels // projection.groups
     group = np.arange(target.channels) // per_out
-    return (projection.weight * sign[group * per_in + np.arange(per_in)[:, None]]).astype(np.int8), 1
+    return narrowest(projection.weight * sign[group * per_in + np.arange(per_in)[:, None]]), 1
 
 
 def _by_channel(pool: Pool, channels: int) -> Conv:
     """``pool`` with a weight for each channel."""
-    weight = np.full((*pool.kernel, 1, channels), pool.weight, np.int8)
+    weight = narrowest(np.full((*pool.kernel, 1, channels), pool.weight))
     return Conv(
         name=pool.name, sources=pool.sources, target=pool.target, origin=pool.origin, shift=pool.shift,
         counted=pool.counted, weight=weight, stride=pool.stride, padding=pool.padding, groups=channels,

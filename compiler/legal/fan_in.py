@@ -13,7 +13,7 @@ from compiler.legal.strobes import has_waits, held_back
 from compiler.mapping.demand import input_axons, source_of, synapse_words
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Conv, Dense, Gather, Projection
+from neurochip.network.projections import Conv, Dense, Gather, Projection, narrowest
 
 STROBE_AXONS = 2
 """Always-on axons kept free for neurons that read bursts on crossbars."""
@@ -95,7 +95,7 @@ def cut(conv: Conv, part: int, parts: int, *, sign: int) -> Conv:
     """The ``part``-th of ``parts`` nearly equal ranges of the inputs of ``conv``, times ``sign``."""
     inputs = conv.weight.shape[2]
     first, last = part * inputs // parts, (part + 1) * inputs // parts
-    weight = (conv.weight[:, :, first:last].astype(np.int16) * sign).astype(np.int8)
+    weight = narrowest(conv.weight[:, :, first:last].astype(np.int32) * sign)
     offset = conv.channels[0] if conv.channels is not None else 0
     return replace(conv, weight=weight, channels=(offset + first, offset + last))
 

@@ -12,7 +12,7 @@ from compiler.legal.target import Choices
 from neurochip.chip.spec import ChipSpec, WeightFormat
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Network
-from neurochip.network.projections import Conv, Dense, Einsum, Gather, Pool, Projection
+from neurochip.network.projections import Conv, Dense, Einsum, Gather, Pool, Projection, narrowest
 
 
 class FitWeights:
@@ -51,7 +51,7 @@ def fitted(projection: Projection, weights: WeightFormat) -> Projection:
         if moved is not None and has(moved, shift, weights):
             if isinstance(projection, Pool | Einsum):
                 return replace(projection, weight=int(moved), shift=shift)
-            return replace(projection, weight=moved.astype(np.int8), shift=shift)
+            return replace(projection, weight=narrowest(moved), shift=shift)
     low, high = int(values.min()), int(values.max())
     raise UnsupportedError(
         f"layer {projection.origin!r} ({projection.name}): weights of {low} to {high} << {projection.shift} are no "

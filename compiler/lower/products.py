@@ -11,7 +11,7 @@ from compiler.lower.synapses import expect_layout, integers
 from compiler.lower.values import Grid, Spikes, Value, image_index
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Neuron
-from neurochip.network.projections import Gated, Matrix, Source
+from neurochip.network.projections import Gated, Matrix, Source, narrowest
 
 
 def lower_weighted_product(state: Lowering, node: Node) -> Value:
@@ -32,7 +32,7 @@ def lower_weighted_product(state: Lowering, node: Node) -> Value:
     name = state.add_population(
         node.name, grid, Neuron(kind="product"), node.name, high=max(high, -low, 1), signed=low < 0
     )
-    weight = np.ascontiguousarray(op.weight.transpose(2, 3, 1, 0)).astype(np.int8)
+    weight = np.ascontiguousarray(narrowest(op.weight.transpose(2, 3, 1, 0)))
     bias = integers(op.bias)
     state.projections += [
         Matrix(

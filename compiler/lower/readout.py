@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compiler.ir.graph import Node
 from compiler.ir.ops.readout import Readout
@@ -15,7 +14,7 @@ from compiler.lower.synapses import synapses_of
 from compiler.lower.values import PENDING, Grid, Logits, Value
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Neuron, ReadoutSpec
-from neurochip.network.projections import Conv, Gather, Projection
+from neurochip.network.projections import Conv, Gather, Projection, Weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +64,7 @@ def _part(state: Lowering, node: Node) -> Part:
     step = high * int(max(np.maximum(op.weight, 0).sum(1).max(), -np.minimum(op.weight, 0).sum(1).min()))
     if len(flat) != grid.positions:
         weight[flat.reshape(-1)] = op.weight.T
-        kernel: NDArray[np.int8] = weight.reshape(grid.height, grid.width, grid.channels, len(op.weight))
+        kernel: Weights = weight.reshape(grid.height, grid.width, grid.channels, len(op.weight))
         return Part(Conv(name=name, sources=sources, target=PENDING, origin=node.name, weight=kernel), step, None)
     order = flat[0] % grid.channels
     if not np.array_equal(flat, flat[:, :1] // grid.channels * grid.channels + order):

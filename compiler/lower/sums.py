@@ -14,7 +14,7 @@ from compiler.ir.ops.reduce import Sum
 from compiler.lower.state import Lowering
 from compiler.lower.values import PENDING, Current, Grid, Index, Spikes, Sums, Value
 from neurochip.errors import UnsupportedError
-from neurochip.network.projections import Dense, Gather, MaxConv, Pool, Projection, Source
+from neurochip.network.projections import Dense, Gather, MaxConv, Pool, Projection, Source, narrowest
 
 
 def lower_sum(state: Lowering, node: Node) -> Value:
@@ -52,7 +52,7 @@ def lower_scale(state: Lowering, node: Node) -> Value:
 def _times(unit: Pool | Dense | Gather, gain: int) -> Projection:
     if isinstance(unit, Pool):
         return replace(unit, weight=unit.weight * gain)
-    return replace(unit, weight=(unit.weight * gain).astype(np.int8))
+    return replace(unit, weight=narrowest(unit.weight.astype(np.int64) * gain))
 
 
 def _summed_maxima(state: Lowering, node: Node, value: Current) -> Current:

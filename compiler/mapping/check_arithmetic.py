@@ -26,6 +26,8 @@ from neurochip.network.projections import (
 from neurochip.program.image import Program
 
 Ints = NDArray[np.int64]
+SUMS = 1 << 31
+"""Sums of weights are 32-bit integers wherever a program runs, before a chip's own width clips or wraps them."""
 
 
 def arithmetic_problems(program: Program) -> Iterator[str]:
@@ -156,14 +158,19 @@ def _delays(program: Program, projection: Projection) -> Iterator[str]:
 
 
 def _sums(network: Network, population: Population) -> Iterator[str]:
-    rules = network.arithmetic
-    if population.neuron.kind in ("product", "source") or rules.current_overflow == "clip":
+    rules, incoming = network.arithmetic, network.incoming[population.name]
+    if population.neuron.kind in ("product", "source"):
         return
     low = np.zeros(population.channels, np.int64)
     high = np.zeros(population.channels, np.int64)
-    for projection in network.incoming[population.name]:
+    for projection in incoming:
         least, most = current_range(network, projection)
         low, high = low + least, high + most
+    unit = min((p.shift for p in incoming if not isinstance(p, Bias | Encoder)), default=0)
+    if (low >> unit).min(initial=0) < -SUMS or (high >> unit).max(initial=0) >= SUMS:
+        yield f"population {population.name!r}: sums of {low.min()} to {high.max()} >> {unit} leave 32 bits"
+    if rules.current_overflow == "clip":
+        return
     top = 1 << (rules.current_bits - 1)
     worst = int(np.maximum(-low - 1, high).argmax())
     if low[worst] < -top or high[worst] > top - 1:

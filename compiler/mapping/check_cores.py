@@ -187,10 +187,11 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
         return sum(count * _list_words(length, True, chip, stored) for count, length in lists)
     if isinstance(projection, Encoder | Product | Matrix | Gated):
         return 0
+    skips = program.origin.weight_bits == 1 and bool((np.asarray(getattr(projection, "weight", 1)) == 0).any())
     if isinstance(projection, Dense | Gather):
-        return (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
+        return (s1 - s0) * _list_words(t1 - t0, skips, chip, stored)
     if isinstance(projection, Bias):
-        return _digits(projection) * _list_words(t1 - t0, False, chip, stored)
+        return _digits(projection) * _list_words(t1 - t0, skips, chip, stored)
     if isinstance(projection, Pool):
         return (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
     if not isinstance(projection, Conv | MaxConv):
@@ -204,7 +205,7 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
     targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
     reached, times = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
     words = sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, times, strict=True))
-    apart = _distinct_taps(program, projection) * (s1 - s0) * _list_words(t1 - t0, False, chip, stored)
+    apart = _distinct_taps(program, projection) * (s1 - s0) * _list_words(t1 - t0, skips, chip, stored)
     return min(words, apart) if apart else words
 
 

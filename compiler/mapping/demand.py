@@ -196,7 +196,7 @@ def shared_words(
     if isinstance(projection, Encoder):
         return np.zeros_like(tc)
     if isinstance(projection, Bias):
-        return lists(bias_axons(projection), tc, indexed=False)
+        return lists(bias_axons(projection), tc, indexed=has_gaps(projection, chip, bits))
     assert source is not None
     if isinstance(projection, Pool):
         return lists(tc, projection.kernel[0] * projection.kernel[1], indexed=True)
@@ -204,11 +204,9 @@ def shared_words(
         per_in = projection.weight.shape[2]
         per_out = target.channels // projection.groups
         if projection.groups == 1:
-            whole, repeated = (
-                lists(per_in, taps(projection) * tc, indexed=True),
-                repeated_lists(projection, target, chip),
-            )
-            return np.minimum(whole, lists(per_in * repeated, tc, indexed=False)) if repeated else whole
+            gaps, repeated = has_gaps(projection, chip, bits), repeated_lists(projection, target, chip)
+            whole = lists(per_in, taps(projection) * tc, indexed=True)
+            return np.minimum(whole, lists(per_in * repeated, tc, indexed=gaps)) if repeated else whole
         touched = np.minimum((tc - 1 + per_out - 1) // per_out + 1, projection.groups) if per_out > 1 else tc
         return lists(touched * per_in, taps(projection) * np.minimum(tc, per_out), indexed=True)
     if isinstance(projection, Product):  # k^T v of each head, as synapses
@@ -216,7 +214,12 @@ def shared_words(
         touched = np.minimum((tc - 2 + depth) // depth + 1, projection.heads)
         return lists(touched * depth, np.minimum(tc, depth), indexed=True)
     assert isinstance(projection, Dense | Gather)
-    return lists(source.channels, tc, indexed=False)
+    return lists(source.channels, tc, indexed=has_gaps(projection, chip, bits))
+
+
+def has_gaps(projection: Projection, chip: ChipSpec, bits: int) -> bool:
+    """Whether lists that otherwise need no index must skip synapses: weights of 0 where the format has none."""
+    return not chip.weight_format(bits).zero and bool((np.asarray(getattr(projection, "weight", 1)) == 0).any())
 
 
 def taps(projection: Conv | MaxConv) -> int:

@@ -9,7 +9,7 @@ from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import Conv2d, Input, Linear, QuantiseInput, Requantise
 from compiler.passes.rewrite import called, readers, spliced, with_op
 from compiler.passes.target import Target
-from compiler.passes.units import Synapses, choose_unit, integer_bias, integer_weights
+from compiler.passes.units import Levels, Synapses, choose_unit, integer_bias, integer_weights
 from neurochip.errors import UnsupportedError
 
 MULTIPLIER = 2**15
@@ -90,7 +90,8 @@ def _integers(graph: Graph, layer: Node, target: Target) -> tuple[Conv2d | Linea
         levels = graph.producer(levels)
     assert isinstance(op, Conv2d | Linear)
     top = 2 ** (target.encoder_weight_bits - 1) - 1
-    finest = choose_unit([Synapses(weight=op.weight)], -top, top)
+    range_ = Levels(-top, top)
+    finest = choose_unit([Synapses(weight=op.weight)], range_)
     step = finest * levels.op.scale
     try:
         bias = integer_bias(op.bias, step)
@@ -98,7 +99,7 @@ def _integers(graph: Graph, layer: Node, target: Target) -> tuple[Conv2d | Linea
         raise UnsupportedError(
             f"{called(layer)}: a bias of {error} in units of {step:.3g}; rescale the layer or its input"
         ) from None
-    return replace(op, weight=integer_weights(op.weight, finest, -top, top), bias=bias), step
+    return replace(op, weight=integer_weights(op.weight, finest, range_), bias=bias), step
 
 
 def _fixed_point(ratio: float) -> dict[str, int]:

@@ -27,6 +27,7 @@ from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
 from compiler.passes.rewrite import LAYOUT, base_of, called, chain_back, readers, with_op
 from compiler.passes.target import Target
 from compiler.passes.units import (
+    Levels,
     Synapses,
     choose_threshold,
     choose_unit,
@@ -38,6 +39,9 @@ from neurochip.errors import UnsupportedError
 
 LAYERS = (Conv2d, Linear, WeightedProduct)
 """Ops with weights that get the unit of the neurons behind them."""
+
+MOST_GAIN = 127
+"""Largest gain that makes a threshold nearly whole: within half a percent, and small beside any register."""
 
 LINKS: tuple[type[Op], ...] = (*LAYOUT, MaxPool, Sum)
 """What may lie between a weight layer and the neurons whose unit its current has."""
@@ -152,11 +156,12 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     if first is not None:
         limit = min(limit, finest_unit(graph, first, smallest, target))
     synapses = [_synapses(graph, layer) for layer in others]
-    if any(isinstance(layer.op, WeightedProduct) for layer in others):
-        limit = min(limit, _holding_products(graph, others, smallest, target))
-    theta = choose_threshold(synapses, smallest, target.weight_low, target.weight_high, limit) if others else limit
+    theta = choose_threshold(synapses, smallest, target.levels, limit) if others else limit
+    while others and theta > 1 and not _holds(graph, population, _in_units(others, smallest / theta, target), target):
+        limit = max(1, min(theta - 1, theta * 7 // 8))
+        theta = choose_threshold(synapses, smallest, target.levels, limit)
     unit = smallest / theta
-    changes = {layer.name: [_in_unit(layer, unit, target)] for layer in others}
+    changes = {layer.name: [layer] for layer in _in_units(others, unit, target)}
     if first is not None:
         graph = encoded(graph, first, unit, target)
     for name, op in zip(population.neurons, ops, strict=True):
@@ -212,7 +217,7 @@ def _on_integers(graph: Graph, node: Node, target: Target) -> list[Node]:
     assert isinstance(op, Neuron)
     theta = threshold_of_integers(op, graph.timesteps)
     if theta is None and op.threshold > 0:
-        gains = range(1, target.weight_high + 1)
+        gains = range(1, min(target.weight_high, MOST_GAIN) + 1)
         gain = min(gains, key=lambda k: (abs(max(1, round(k * op.threshold)) / (k * op.threshold) - 1), k))
         scale = Node(graph.fresh_name(f"{node.name}.gain"), Scale(factor=float(gain)), node.inputs)
         theta = max(1, round(gain * op.threshold))
@@ -225,25 +230,26 @@ def _on_integers(graph: Graph, node: Node, target: Target) -> list[Node]:
     return [with_op(node, replace(_one_image(op), threshold=float(theta)))]
 
 
-def _holding_products(graph: Graph, layers: list[Node], threshold: float, target: Target) -> int:
-    """The largest whole number for ``threshold`` with which sums of sums fit the chip's membranes, at least 1."""
+def _holds(graph: Graph, population: _Population, layers: list[Node], target: Target) -> bool:
+    """Whether a step's current, with the whole ``layers`` in place, provably fits the chip's registers.
+
+    Sums of sums (DSSA) must also leave room for the grid of thresholds: nothing else makes them small.
+    """
     rules = target.arithmetic
     top = (1 << (min(rules.current_bits, rules.membrane_bits) - 1)) - 1
-    theta = _largest_threshold(target)
-    while theta > 1:
-        high = 0.0
-        for layer in layers:
-            kind = graph_type(graph, _in_unit(layer, threshold / theta, target))
-            high += max(kind.high, -kind.low)
-        if high * (1 << rules.threshold_shift) <= top:
-            break
-        theta = max(1, min(theta - 1, theta * 7 // 8))
-    return theta
+    products = any(isinstance(layer.op, WeightedProduct) for layer in layers)
+    shift = max(target.shift_low, rules.threshold_shift) if products else target.shift_low
+    made = {node.name: node.op.infer(*(graph.types[name] for name in node.inputs)) for node in layers}
+    kinds = [_type_with(graph, graph.node(name).inputs[0], made) for name in population.neurons]
+    return all(max(kind.high, -kind.low) * 2.0**shift <= top for kind in kinds if kind.integer)
 
 
-def graph_type(graph: Graph, node: Node) -> TensorType:
-    """What ``node`` would give in ``graph``."""
-    return node.op.infer(*(graph.types[name] for name in node.inputs))
+def _type_with(graph: Graph, name: str, made: dict[str, TensorType]) -> TensorType:
+    """The type of ``name`` if the layers before it had the types ``made``."""
+    node = graph.node(name)
+    if name in made or not isinstance(node.op, (*LINKS, Add)):
+        return made.get(name, graph.types[name])
+    return node.op.infer(*(_type_with(graph, part, made) for part in node.inputs))
 
 
 def _synapses(graph: Graph, layer: Node) -> Synapses:
@@ -252,10 +258,14 @@ def _synapses(graph: Graph, layer: Node) -> Synapses:
     return Synapses(weight=layer.op.weight, bias=layer.op.bias, spikes=spikes)
 
 
+def _in_units(layers: list[Node], unit: float, target: Target) -> list[Node]:
+    return [_in_unit(layer, unit, target) for layer in layers]
+
+
 def _in_unit(layer: Node, unit: float, target: Target) -> Node:
     """The layer in whole numbers of ``unit``."""
     assert isinstance(layer.op, LAYERS)
-    weight = integer_weights(layer.op.weight, unit, target.weight_low, target.weight_high)
+    weight = integer_weights(layer.op.weight, unit, target.levels)
     try:
         bias = integer_bias(layer.op.bias, unit)
     except OverflowError as error:
@@ -272,17 +282,17 @@ def _quantised_readouts(graph: Graph, target: Target) -> list[Node]:
         output = graph.node(name)
         nodes = graph.producers(output) if isinstance(output.op, Add) else (output,)
         parts = [(node, node.op) for node in nodes if isinstance(node.op, Readout)]
-        most, low, high = [_most_spikes(graph, node) for node, _ in parts], target.weight_low, target.weight_high
+        most, levels = [_most_spikes(graph, node) for node, _ in parts], target.levels
         top = ((1 << (target.arithmetic.membrane_bits - 1)) - 1) >> target.shift_low
         while True:
-            unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], low, high)
-            weights = [integer_weights(op.weight, unit, low, high) for _, op in parts]
+            unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], levels)
+            weights = [integer_weights(op.weight, unit, levels) for _, op in parts]
             bound = sum(
                 n * np.abs(weight.astype(np.int64)).sum(1).max() for n, weight in zip(most, weights, strict=True)
             )
-            if bound <= top or high <= 1:
+            if bound <= top or levels.high <= 1:
                 break
-            low, high = -(high // 2), high // 2
+            levels = Levels(-(levels.high // 2), levels.high // 2)
         for (node, op), weight in zip(parts, weights, strict=True):
             changed.append(with_op(node, replace(op, weight=weight, scale=op.scale * unit)))
     return changed

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from compiler.ir.graph import Graph
+from compiler.passes.units import Levels
 from neurochip.network.arithmetic import Arithmetic
 
 
@@ -16,6 +17,7 @@ class Target:
     Attributes:
         arithmetic: widths of bias, threshold and membrane registers.
         weight_low, weight_high: smallest and largest synaptic weight, e.g. -128 and 127.
+        weight_zero: whether 0 is a weight; a single bit is -1 or +1.
         shift_low, shift_high: synaptic weights may be shifted by these and all numbers between.
         dendrites: most compartments of a neuron whose currents join by their maximum or sum; 0 = none.
         per_neuron_threshold: a threshold for each neuron; no pass uses it yet, as a ``Neuron`` op has a single one.
@@ -28,6 +30,7 @@ class Target:
     arithmetic: Arithmetic
     weight_low: int
     weight_high: int
+    weight_zero: bool = True
     shift_low: int = 0
     shift_high: int = 13
     dendrites: int = 0
@@ -36,6 +39,11 @@ class Target:
     input_bits: int = 8
     approximate: tuple[str, ...] = ()
     host_neurons: bool = False
+
+    @property
+    def levels(self) -> Levels:
+        """The whole numbers that a synaptic weight can be."""
+        return Levels(self.weight_low, self.weight_high, self.weight_zero)
 
 
 class Pass(Protocol):

@@ -31,6 +31,21 @@ COARSEST = Fraction(1, 16)
 """Largest relative change of a threshold that rounding to a whole number may cause."""
 
 
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The whole numbers that weights become: ``low`` to ``high``, or the two signs where a weight has no ``zero``."""
+
+    low: int
+    high: int
+    zero: bool = True
+
+    def nearest(self, values: Floats) -> Floats:
+        """The nearest weight to each of ``values``; of the two signs 0 takes +1."""
+        if self.zero:
+            return np.clip(np.rint(values), self.low, self.high)
+        return np.where(values < 0, -1.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Synapses:
     """Real weights that get a unit.
@@ -45,36 +60,50 @@ class Synapses:
     spikes: float = 1.0
 
 
-def choose_unit(layers: Sequence[Synapses], low: int, high: int) -> float:
-    """The unit q with the least squared error of ``q * clip(round(w / q), low, high)``; 1 if all weights are 0."""
+def choose_unit(layers: Sequence[Synapses], levels: Levels) -> float:
+    """The unit q with the least squared error of ``q * levels.nearest(w / q)``; 1 if all weights are 0."""
     largest = _largest(layers)
     if largest == 0:
         return 1.0
-    finest, coarsest = (clip * largest / high for clip in CLIPS)
+    finest, coarsest = _span(layers, levels, largest)
     units = [*np.linspace(finest, coarsest, CANDIDATES).tolist(), *_powers_of_two(coarsest, largest)]
-    return float(min(units, key=lambda q: (squared_error(layers, q, low, high), q)))
+    return float(min(units, key=lambda q: (squared_error(layers, q, levels), q)))
 
 
-def choose_threshold(layers: Sequence[Synapses], threshold: float, low: int, high: int, limit: int) -> int:
+def _span(layers: Sequence[Synapses], levels: Levels, largest: float) -> tuple[float, float]:
+    """The finest and the coarsest unit to try.
+
+    Of one-bit weights the mean size of the weights errs least (Rastegari et al. 2016, XNOR-Net, arXiv:1603.05279,
+    section 3.1); units near it are tried as a threshold must become a whole number of them.
+    """
+    if levels.zero or not any(layer.weight.any() for layer in layers):
+        finest, coarsest = (clip * largest / levels.high for clip in CLIPS)
+        return finest, coarsest
+    sizes = [(layer.spikes * np.abs(layer.weight).sum(), layer.spikes * layer.weight.size) for layer in layers]
+    mean = float(sum(total for total, _ in sizes) / sum(count for _, count in sizes))
+    return mean / 2, mean * 2
+
+
+def choose_threshold(layers: Sequence[Synapses], threshold: float, levels: Levels, limit: int) -> int:
     """The whole number 1..limit that ``threshold`` > 0 becomes, so that the unit threshold / theta errs least."""
     largest = _largest(layers) or max((_peak(x.bias) for x in layers if x.bias is not None), default=0.0)
     if largest == 0:
         return 1
-    finest, coarsest = (clip * largest / high for clip in CLIPS)
+    finest, coarsest = _span(layers, levels, largest)
     smallest, biggest = min(max(1, floor(threshold / coarsest)), limit), min(max(1, ceil(threshold / finest)), limit)
     thetas = {round(theta) for theta in np.linspace(smallest, biggest, CANDIDATES).tolist()}
     exact = (threshold / q for q in _powers_of_two(coarsest, largest))
     thetas |= {int(theta) for theta in exact if 1 <= theta <= limit and theta.is_integer()}
-    return int(min(sorted(thetas), key=lambda theta: squared_error(layers, threshold / theta, low, high)))
+    return int(min(sorted(thetas), key=lambda theta: squared_error(layers, threshold / theta, levels)))
 
 
-def squared_error(layers: Sequence[Synapses], q: float, low: int, high: int) -> float:
+def squared_error(layers: Sequence[Synapses], q: float, levels: Levels) -> float:
     """Expected squared error of a step's current, summed over neurons, if inputs fire at FIRING_RATE."""
     total = 0.0
     for layer in layers:
         weight = layer.weight.ravel()
         sample = weight[:: max(1, weight.size // SAMPLE)].astype(np.float64)
-        error = sample - q * np.clip(np.rint(sample / q), low, high)
+        error = sample - q * levels.nearest(sample / q)
         total += FIRING_RATE * layer.spikes * float(error @ error) * weight.size / sample.size
         if layer.bias is not None:
             bias = layer.bias.astype(np.float64)
@@ -83,11 +112,10 @@ def squared_error(layers: Sequence[Synapses], q: float, low: int, high: int) -> 
     return total
 
 
-def integer_weights(weight: Weights, q: float, low: int, high: int) -> Weights:
-    """``clip(round(weight / q), low, high)`` in the smallest of int8 and int16 that holds the range."""
-    dtype = np.int8 if low >= -128 and high <= 127 else np.int16
-    whole: Floats = np.clip(np.rint(weight.astype(np.float64) / q), low, high)
-    return whole.astype(dtype)
+def integer_weights(weight: Weights, q: float, levels: Levels) -> Weights:
+    """``levels.nearest(weight / q)`` in the smallest of int8 and int16 that holds all levels."""
+    dtype = np.int8 if levels.low >= -128 and levels.high <= 127 else np.int16
+    return levels.nearest(weight.astype(np.float64) / q).astype(dtype)
 
 
 def integer_bias(bias: Weights | None, q: float) -> Weights | None:

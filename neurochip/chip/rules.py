@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from neurochip.chip.spec import ChipSpec
 
 MAX_CORES = 10_000_000
+MAX_WEIGHT_BITS = 16
 
 Problem = tuple[tuple[str | int, ...], str]
 
@@ -106,8 +107,10 @@ def _weights(spec: ChipSpec) -> Iterator[Problem]:
     for name, widths in (("widths", weights.widths.value), ("stored", weights.stored.value)):
         if list(widths) != sorted(set(widths)):
             yield ("weights", name, "value"), f"widths must ascend without repeats; found {list(widths)}"
-    if min(weights.widths.value) < 2:
-        yield ("weights", "widths", "value"), "a signed weight needs at least 2 bits"
+    if min(weights.widths.value) < (1 if weights.one_bit else 2):
+        yield ("weights", "widths", "value"), "a signed weight needs at least 2 bits, or `one_bit: sign`"
+    if max(weights.widths.value) > MAX_WEIGHT_BITS:
+        yield ("weights", "widths", "value"), f"weights of at most {MAX_WEIGHT_BITS} bits can be modelled"
     types = spec.core.axon_types
     if types is not None and max(weights.widths.value) > types.weight.value:
         yield (

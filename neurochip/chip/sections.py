@@ -95,7 +95,7 @@ class Weights(Section):
     A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
     the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
     ``sign``: ``row`` = all synapses of an axon have one sign, so that a source whose weights mix signs takes two
-    axons; otherwise each weight has its own.
+    axons; otherwise each weight has its own. ``one_bit``: what a weight of a single bit is: ``sign`` = -1 or +1.
     """
 
     widths: Widths
@@ -105,6 +105,7 @@ class Weights(Section):
     base_shift: Bits
     exponent: ExponentRange
     sign: Literal["weight", "row"] | None = None
+    one_bit: Literal["sign"] | None = None
 
 
 class NeuronRules(Section):

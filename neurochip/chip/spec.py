@@ -67,7 +67,8 @@ class CoreLimits:
 class WeightFormat:
     """A signed weight of ``bits``: ``low <= w <= high``; the membrane receives ``(sum of w) << shift``.
 
-    ``shift_low <= shift <= shift_high``; the weight occupies ``stored_bits`` in synapse memory.
+    ``shift_low <= shift <= shift_high``; the weight occupies ``stored_bits`` in synapse memory. A single bit is -1 or
+    +1: without ``zero``, lists leave out synapses of weight 0.
     """
 
     bits: int
@@ -76,6 +77,11 @@ class WeightFormat:
     shift_low: int
     shift_high: int
     stored_bits: int
+
+    @property
+    def zero(self) -> bool:
+        """Whether a synapse can have the weight 0."""
+        return self.bits > 1
 
 
 class ChipSpec(Section):
@@ -274,7 +280,7 @@ class ChipSpec(Section):
             )
         shift = self.weights.base_shift.value + max(0, self.weights.aligned.value - bits)
         low_exponent, high_exponent = self.weights.exponent.value
-        high = 2 ** (bits - 1) - 1
+        high = max(1, 2 ** (bits - 1) - 1)
         types = self.core.axon_types
         if types is not None:  # the base {1, 2, ..., -2**(bits-1)} << shift must fit a type's weight
             high_exponent = min(high_exponent, types.weight.value - bits - shift)

@@ -18,6 +18,20 @@ STROBES: tuple[BiasPlace, ...] = ("lift", "drop", "hold")
 """Always-on axons of neurons that wait: what drops in the tick after a neuron's own tick is lifted in the next one,
 and what holds cancels the leak of each tick between."""
 
+Weights = NDArray[np.int8 | np.int16]
+"""Synaptic weights: bytes, or 16-bit words where a chip's weights have more than 8 bits."""
+
+MAX_BYTE, MAX_WORD = 127, 32767
+"""Largest weights of each; weights are symmetric, as the range of a width is (``WeightFormat``)."""
+
+
+def narrowest(weight: NDArray[np.integer]) -> Weights:
+    """``weight`` in the narrowest type that holds it; raises ``ValueError`` beyond +-``MAX_WORD``."""
+    most = max(int(weight.max(initial=0)), -int(weight.min(initial=0)))
+    if most > MAX_WORD:
+        raise ValueError(f"a weight of {most} does not fit 16 bits")
+    return np.asarray(weight, np.int8 if most <= MAX_BYTE else np.int16)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -65,21 +79,21 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dense(Projection):
-    """Same position: ``u[p, j] += sum_i x[p, i] * weight[i, j]``; weight (C_in, C_out) int8."""
+    """Same position: ``u[p, j] += sum_i x[p, i] * weight[i, j]``; weight (C_in, C_out)."""
 
     kind: ClassVar[str] = "dense"
-    weight: NDArray[np.int8]
+    weight: Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv(Projection):
-    """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out) int8.
+    """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out).
 
     ``channels``: the range of the sources' channels that it reads, of which C_in counts only these; all if None.
     """
 
     kind: ClassVar[str] = "conv"
-    weight: NDArray[np.int8]
+    weight: Weights
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
@@ -99,7 +113,7 @@ class MaxConv(Projection):
     """
 
     kind: ClassVar[str] = "max_conv"
-    weight: NDArray[np.int8]
+    weight: Weights
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
@@ -140,7 +154,7 @@ class Gather(Projection):
     """
 
     kind: ClassVar[str] = "gather"
-    weight: NDArray[np.int8]
+    weight: Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -237,11 +251,11 @@ class Matrix(Projection):
     Each head has the matrix (d, M): its d = C_out / heads channels at the M positions of ``y`` (``Gated.heads``).
 
     Attributes:
-        weight: (kh, kw, C_in, C_out) int8; bias: (C_out,) int32; stride, padding: as ``Conv``.
+        weight: (kh, kw, C_in, C_out); bias: (C_out,) int32; stride, padding: as ``Conv``.
     """
 
     kind: ClassVar[str] = "matrix"
-    weight: NDArray[np.int8]
+    weight: Weights
     bias: NDArray[np.int32]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)

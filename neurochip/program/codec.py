@@ -43,7 +43,7 @@ def encode(value: Any, hint: Any, store: Store) -> Any:
     if hint is Projection:
         return {"kind": value.kind, **encode(value, type(value), store)}
     if origin is np.ndarray:
-        return store(np.asarray(value, array_dtype(hint)))
+        return store(_stored(value, array_dtypes(hint)))
     if origin is Literal or hint in (str, bool):
         return value
     if hint is int:
@@ -94,10 +94,22 @@ def decode(data: Any, hint: Any, fetch: Fetch, where: str) -> Any:
     return _decode_dataclass(data, hint, fetch, where)
 
 
-def array_dtype(hint: Any) -> np.dtype[np.generic]:
-    """The dtype named by an ``NDArray[...]`` annotation."""
-    dtype: np.dtype[np.generic] = np.dtype(get_args(get_args(hint)[1])[0])
-    return dtype
+def array_dtypes(hint: Any) -> tuple[np.dtype[np.generic], ...]:
+    """The dtypes that an ``NDArray[...]`` annotation names, one or several."""
+    (kind,) = get_args(get_args(hint)[1])
+    return tuple(np.dtype(each) for each in get_args(kind) or (kind,))
+
+
+def _stored(value: NDArray[np.generic], dtypes: tuple[np.dtype[np.generic], ...]) -> NDArray[np.generic]:
+    """``value`` in its own dtype if that is one of ``dtypes``, else in the first of them that loses nothing."""
+    array = np.asarray(value)
+    if array.dtype in dtypes:
+        return array
+    fitting = (made for made in (array.astype(each) for each in dtypes) if np.array_equal(made, array))
+    found = next(fitting, None)
+    if found is None:
+        raise ProgramError(f"an array of {array.dtype} does not fit {' or '.join(map(str, dtypes))}")
+    return found
 
 
 def _decode_dataclass(data: Any, cls: type, fetch: Fetch, where: str) -> Any:
@@ -118,9 +130,9 @@ def _decode_projection(data: Any, fetch: Fetch, where: str) -> Any:
 
 
 def _decode_array(data: Any, hint: Any, fetch: Fetch, where: str) -> NDArray[np.generic]:
-    array, dtype = fetch(_expect(data, str, where)), array_dtype(hint)
-    if array.dtype != dtype:
-        _refuse(where, f"an array of {dtype}", f"{array.dtype} in {data}")
+    array, dtypes = fetch(_expect(data, str, where)), array_dtypes(hint)
+    if array.dtype not in dtypes:
+        _refuse(where, f"an array of {' or '.join(map(str, dtypes))}", f"{array.dtype} in {data}")
     return array
 
 

@@ -8,20 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network
-from neurochip.network.projections import Conv, Dense, Projection
+from neurochip.network.projections import Conv, Dense, Projection, Weights
 from neurochip.sim.kernels import dense
 
 
 def panels_of(
-    network: Network, projection: Projection, boxes: NDArray[np.int32], window: Any, weight: NDArray[np.integer[Any]]
+    network: Network, projection: Projection, boxes: NDArray[np.int32], window: Any, weight: Weights
 ) -> NDArray[np.int8]:
-    """``weight`` for ``kernels.dense``, if every target receives its whole window and counts of spikes fit a byte."""
+    """``weight`` for ``kernels.dense``, if they are bytes, targets receive whole windows and counts fit a byte."""
     none = np.zeros((0, 0, 0, 0, 0), np.int8)
     source = network.by_name[projection.sources[0].population]
     most = sum(network.by_name[s.population].high for s in projection.sources)
     plain = isinstance(projection, Dense) or (isinstance(projection, Conv) and projection.groups == 1)
     plain = plain and len(weight) == window.kernel_y * window.kernel_x * source.channels
     quarters = window.kernel_x * source.channels % 4 == 0 and weight.shape[1] % dense.PANEL == 0
+    plain = plain and weight.dtype == np.int8
     if not (dense.AVAILABLE and plain and quarters and most <= 255 and source.neuron.kind != "product"):
         return none
     y0, y1, x0, x1, c0, c1, py0, py1, px0, px1, pc0, pc1 = boxes.T.astype(np.int64)

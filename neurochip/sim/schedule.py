@@ -24,6 +24,8 @@ from neurochip.network.projections import (
     Pool,
     Product,
     Projection,
+    Weights,
+    narrowest,
 )
 from neurochip.program.image import Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
@@ -40,8 +42,6 @@ from neurochip.sim.weighted import WeightedPlan, weighted_plan
 Kernel = Callable[..., Any]
 DENSE_FROM = 0.2
 """Spikes per source neuron from which a matrix product beats the addition of rows: ratio of the kernels' rates."""
-MAX_WEIGHT = 127
-"""Largest weight the kernels' 16-bit partial sums allow for; an 8-bit chip weight is within it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +49,8 @@ class ProjectionPlan:
     """One projection: which kernel adds which rows in which boxes, and which core each accumulate belongs to.
 
     Attributes:
-        weight: rows of int8, see ``kernels.synapses``; extra_shift: what its sums are shifted beyond the population's.
+        weight: rows of int8 or int16, see ``kernels.synapses``.
+        extra_shift: what its sums are shifted beyond the population's.
         boxes: (n, 12) int32, see ``kernels.synapses``; neighbouring channel slices of equal positions are one box.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv``, ``sparse`` or ``mac``: which synaptic cost applies.
@@ -61,7 +62,7 @@ class ProjectionPlan:
     bundle: int
     kernel: Kernel
     window: Window | kernels.Maxima
-    weight: NDArray[np.int8]
+    weight: Weights
     groups: int
     extra_shift: int
     boxes: NDArray[np.int32]
@@ -225,8 +226,10 @@ def _plan_projection(
     table = program.synapses[blocks]
     tiles, ports = program.tiles[table["tile"]], program.ports[table["port"]]
     kernel, weight, window, groups, lists = _geometry(projection, source, target)
-    if np.abs(weight.astype(np.int64)).max(initial=0) > MAX_WEIGHT:
-        raise ProgramError(f"projection {projection.name!r}: a weight exceeds +-{MAX_WEIGHT}; recompile")
+    try:
+        rows = np.ascontiguousarray(narrowest(weight))
+    except ValueError as error:
+        raise ProgramError(f"projection {projection.name!r}: {error}; recompile") from None
     boxes = _merged_boxes(tiles, ports, channelwise=kernel in (kernels.add_channelwise, add_payload))
     if (
         kernel is kernels.add_windows
@@ -239,13 +242,13 @@ def _plan_projection(
         bundle=program.bundles.index(projection.sources),
         kernel=kernel,
         window=window,
-        weight=np.ascontiguousarray(weight, np.int8),
+        weight=rows,
         groups=groups,
         extra_shift=projection.shift - shift,
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
         lists=lists,
-        panels=panels_of(network, projection, boxes, window, weight),
+        panels=panels_of(network, projection, boxes, window, rows),
         crosspoints=crosspoints_of(projection, source, target, width),
         offsets=offsets_of(projection, source),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from neurochip.network.projections import Weights
 from neurochip.program.image import Program
 from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.kernels import vectors as kernel
@@ -30,7 +31,8 @@ def vectors_of(schedule: Schedule, board: Board) -> Vectors | None:
     projections = incoming(schedule)
     if not all(_whole(plan, projection, schedule) for plan, projection in projections):
         return None
-    weights, rows = [np.zeros(0, np.int8)], []
+    weights: list[Weights] = [np.zeros(0, np.int8)]
+    rows = []
     sources: list[tuple[int, int]] = []
     blocks: list[tuple[int, int, int]] = []
     at = 0

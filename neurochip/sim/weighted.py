@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Gated, Matrix
+from neurochip.network.projections import Gated, Matrix, Weights
 from neurochip.sim.kernels import weighted
 from neurochip.sim.kernels.events import Events
 from neurochip.sim.kernels.synapses import Window
@@ -29,7 +29,7 @@ class WeightedPlan:
     matrix: Matrix
     gated: Gated
     window: Window
-    weight: NDArray[np.int8]
+    weight: Weights
 
 
 def weighted_plan(network: Network, population: Population) -> WeightedPlan | None:

@@ -9,7 +9,7 @@ from compiler.ir.graph import Node
 from compiler.ir.ops import Add, Conv2d, Input, Linear, Neuron, Requantise
 from compiler.passes.encoder import input_levels
 from compiler.passes.quantise import Quantise
-from compiler.passes.units import Synapses, choose_threshold, choose_unit, threshold_of_integers
+from compiler.passes.units import Levels, Synapses, choose_threshold, choose_unit, threshold_of_integers
 from tests.spiking_graphs import Model, data, target
 
 
@@ -47,20 +47,20 @@ def test_rounding_of_float_arithmetic_does_not_count():
 
 def test_the_unit_clips_rare_large_weights():
     weight = np.append(np.random.default_rng(0).normal(size=4000), 12.0)
-    assert choose_unit([Synapses(weight=weight)], -8, 7) < 0.7 * 12 / 7
+    assert choose_unit([Synapses(weight=weight)], Levels(-8, 7)) < 0.7 * 12 / 7
 
 
 def test_weights_of_zero_have_a_unit():
     zeros = np.zeros((2, 3))
-    assert choose_unit([Synapses(weight=zeros)], -128, 127) == 1.0
-    assert choose_threshold([Synapses(weight=zeros)], 1.0, -128, 127, 1000) == 1
+    assert choose_unit([Synapses(weight=zeros)], Levels(-128, 127)) == 1.0
+    assert choose_threshold([Synapses(weight=zeros)], 1.0, Levels(-128, 127), 1000) == 1
     with_bias = Synapses(weight=zeros, bias=np.array([0.5, 0.25]))
-    assert choose_threshold([with_bias], 1.0, -128, 127, 1000) % 4 == 0
+    assert choose_threshold([with_bias], 1.0, Levels(-128, 127), 1000) % 4 == 0
 
 
 def test_thresholds_stay_within_the_register():
     tiny = Synapses(weight=np.full((2, 2), 1e-6))
-    assert choose_threshold([tiny], 1.0, -128, 127, 1000) == 1000
+    assert choose_threshold([tiny], 1.0, Levels(-128, 127), 1000) == 1000
 
 
 class TestInputLevels:

@@ -33,7 +33,7 @@ class Vectors(NamedTuple):
 
     ``populations`` (n, 10), ``projections`` (m, 8) int64: see the columns above; projections of a target adjoin.
     ``sources`` (k, 2) int64: population and delay; ``blocks`` (j, 3): core, channels [c0, c1) of synapse blocks;
-    ``tiles`` (i, 4): population, core, channels; ``weights``: int8 rows; ``delays``: longest delay + 1.
+    ``tiles`` (i, 4): population, core, channels; ``weights``: rows of int8 or int16; ``delays``: longest delay + 1.
     ``fanout``: of all populations, boxes with channels in the place of pieces.
     """
 
@@ -42,7 +42,7 @@ class Vectors(NamedTuple):
     sources: Counts
     blocks: Counts
     tiles: Counts
-    weights: NDArray[np.int8]
+    weights: NDArray[np.int8 | np.int16]
     delays: int
     fanout: Fanout
 

@@ -12,7 +12,12 @@ from neurochip.sim.kernels.synapses import Window
 
 @njit(cache=True, nogil=True)
 def weigh(
-    x: Events, window: Window, weight: NDArray[np.int8], bias: NDArray[np.int32], low: int, matrix: NDArray[np.int64]
+    x: Events,
+    window: Window,
+    weight: NDArray[np.int8 | np.int16],
+    bias: NDArray[np.int32],
+    low: int,
+    matrix: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """``matrix`` (B, M, d) = the convolution of x in the channels low .. low + d - 1, M = its positions.
 
