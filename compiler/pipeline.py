@@ -28,6 +28,7 @@ from compiler.mapping.check import check_program
 from compiler.mapping.map import map_network
 from compiler.passes import PASSES
 from compiler.passes.target import Target
+from neurochip.chip.sections import EncoderHome
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network
@@ -69,6 +70,7 @@ class Options:
 
     Attributes:
         weight_bits: width of a synaptic weight, sign included.
+        encoder: where analog input is convolved: ``auto`` or a place that the chip lists.
         attention: ``auto`` or a method the chip lists.
         placement: a name of ``compiler.mapping.place.METHODS``.
         profile: cost profile of the chip. seed: of everything random.
@@ -83,6 +85,7 @@ class Options:
     seed: int = 0
     approximate: tuple[str, ...] = ()
     max_interval: int = MAX_INTERVAL
+    encoder: str = "auto"
 
 
 def compile_graph(
@@ -95,6 +98,8 @@ def compile_graph(
 ) -> Program:
     """Compile a float graph for ``chip``.
 
+    Where the first of its places for analog input does not take the model, the chip's other place is tried.
+
     Args:
         on_stage: called after each of ``STAGES`` with its name and a function that renders its text.
     Raises:
@@ -104,11 +109,37 @@ def compile_graph(
     if chip.refusal is not None:
         raise UnsupportedError(chip.refusal)
     refuse_unknown(options.approximate)
+    *others, last = encoder_places(graph, chip, options.encoder)
+    for place in others:
+        try:
+            return compile_encoded(graph, chip, options, place, model_sha256, report)
+        except (UnsupportedError, CapacityError):
+            continue
+    return compile_encoded(graph, chip, options, last, model_sha256, report)
+
+
+def encoder_places(graph: Graph, chip: ChipSpec, wanted: str) -> tuple[EncoderHome, ...]:
+    """Places to try for the analog input of ``graph``, in order: all that ``chip`` lists, or the one ``wanted``.
+
+    Raises ``UnsupportedError`` for a place that the chip does not list.
+    """
+    places = chip.encoder.places
+    chosen = tuple(place for place in places if wanted in (place, "auto"))
+    if not chosen:
+        raise UnsupportedError(f"--encoder {wanted}: chip {chip.name!r} can take analog input on: {', '.join(places)}")
+    analog = any(not graph.type_of(node).is_counts for node in graph.inputs)
+    return chosen if analog else chosen[:1]
+
+
+def compile_encoded(
+    graph: Graph, chip: ChipSpec, options: Options, place: EncoderHome, model_sha256: str, report: Report
+) -> Program:
+    """``compile_graph`` with the analog input in one ``place``."""
     weights = chip.weight_format(options.weight_bits)
     wanted = attention_method(options.attention, chip)
     costs = chip.costs(options.profile)
     report("import", lambda: print_graph(graph))
-    quantised = run_passes(graph, chip, weights.bits, report, options.approximate)
+    quantised = run_passes(graph, chip, weights.bits, report, options.approximate, place)
     lowered = lower_graph(quantised, chip, weights.bits)
     choices = Choices(
         weight_bits=weights.bits, attention=wanted, approximate=options.approximate,
@@ -163,15 +194,21 @@ def refuse_unknown(approximate: tuple[str, ...]) -> None:
 
 
 def run_passes(
-    graph: Graph, chip: ChipSpec, bits: int, report: Report | None = None, approximate: tuple[str, ...] = ()
+    graph: Graph,
+    chip: ChipSpec,
+    bits: int,
+    report: Report | None = None,
+    approximate: tuple[str, ...] = (),
+    encoder: EncoderHome = "host",
 ) -> Graph:
-    """Every pass in order, verified after each."""
+    """Every pass in order, verified after each; ``encoder``: who convolves analog input."""
     weights = chip.weight_format(bits)
     target = Target(
         arithmetic=chip.arithmetic, weight_low=weights.low, weight_high=weights.high,
         shift_low=weights.shift_low, shift_high=weights.shift_high, dendrites=chip.max_compartments,
         weight_zero=weights.zero, encoder_weight_bits=max(8, weights.bits),
         host_neurons=chip.encoder.delivery == "spikes", approximate=approximate,
+        encoder=encoder, input_bits=min(8, chip.activation_bits) if encoder == "core" else 8,
     )  # fmt: skip
     verify(graph)
     for item in PASSES:

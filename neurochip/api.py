@@ -108,13 +108,14 @@ def check(
     weight_bits: int | None = None,
     attention: str = "auto",
     approximate: Sequence[str] = (),
+    encoder: str = "auto",
     fixes: bool = True,
 ) -> Feasibility:
     """What a chip would refuse of a model, and how close each layer is to the limits, without placing anything.
 
     Args:
         arch, settings, ema: how to read a model file; see ``load_model``.
-        approximate: what need not be exact, as for ``compile``.
+        approximate, encoder: as for ``compile``.
         fixes: where the chip refuses, try fewer bits, one step, other attention methods and the shipped chips.
     Raises:
         NeurochipError: the model or the chip cannot be read; what the chip refuses is in the result.
@@ -124,7 +125,9 @@ def check(
     from neurochip.chip.load import shipped_chips
 
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
-    options = Options(weight_bits=weight_bits, attention=attention, approximate=tuple(approximate))
+    options = Options(
+        weight_bits=weight_bits, attention=attention, approximate=tuple(approximate), encoder=encoder
+    )  # fmt: skip
     graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
     found = examine(graph, spec, options)
     if found.fits or not fixes:
@@ -141,12 +144,15 @@ def check_all(
     weight_bits: int | None = None,
     attention: str = "auto",
     approximate: Sequence[str] = (),
+    encoder: str = "auto",
 ) -> list[Feasibility]:
     """``check`` of every shipped chip, without fixes."""
     from neurochip.chip.load import shipped_chips
 
     graph = load_model(model, arch=arch, settings=settings, ema=ema) if isinstance(model, str | Path) else model
-    options: dict[str, Any] = {"weight_bits": weight_bits, "attention": attention, "approximate": approximate}
+    options: dict[str, Any] = {
+        "weight_bits": weight_bits, "attention": attention, "approximate": approximate, "encoder": encoder,
+    }  # fmt: skip
     return [check(graph, name, fixes=False, **options) for name in shipped_chips()]
 
 
@@ -164,6 +170,7 @@ def compile(
     seed: int = 0,
     approximate: Sequence[str] = (),
     max_interval: int | None = None,
+    encoder: str = "auto",
     on_stage: Callable[[str, Callable[[], str]], None] | None = None,
 ) -> Program:
     """Compile a model (file or Graph) for a chip (file, name of a shipped chip, or ChipSpec).
@@ -172,6 +179,7 @@ def compile(
         arch, settings, ema: how to read a model file; see ``load_model``.
         approximate: what need not be exact (``leak``: the chip's kind of leak for the model's); nothing by default.
         max_interval: most ticks a time step may take where sums travel as bursts; default 256.
+        encoder: who convolves analog input, ``host`` or ``core``, as far as the chip can; ``auto``: as its file says.
         on_stage: called after each stage with its name and a function that renders the stage as text.
     Raises:
         NeurochipError: see ``compiler.pipeline.compile_graph``, ``load_model`` and ``load_chip``.
@@ -181,7 +189,7 @@ def compile(
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
     options = Options(
         weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed,
-        approximate=tuple(approximate),
+        approximate=tuple(approximate), encoder=encoder,
     )  # fmt: skip
     options = options if max_interval is None else replace(options, max_interval=max_interval)
     if isinstance(model, str | Path):

@@ -13,6 +13,7 @@ from compiler.pipeline import Options, compile_graph, run_passes
 from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
 from neurochip.program.image import Program
+from neurochip.report.layers import is_graded
 from neurochip.report.report import make_report
 from neurochip.sim.check import Check
 from neurochip.sim.engine import run_program
@@ -54,7 +55,9 @@ def assert_exact(
     chip = load_chip("loihi") if chip is None else chip
     x = any_input(graph, seed=seed) if x is None else x
     program = compile_graph(graph, chip, Options(placement="hilbert", **options))
-    quantised = run_passes(graph, chip, program.origin.weight_bits)
+    sources = [p for p in program.network.populations if p.neuron.kind == "source"]
+    place = "core" if any(p.coding == "graded" for p in sources) else "host"
+    quantised = run_passes(graph, chip, program.origin.weight_bits, encoder=place)
     check = Check(program.network, x)
     trace = run_program(program, x, observe=check.observe)
     assert check.difference is None
@@ -64,5 +67,7 @@ def assert_exact(
     for name, counts in expected.spikes.items():
         np.testing.assert_array_equal(network.spikes[name].sum(axis=(2, 3)), counts.T, err_msg=name)
     something_fires(any(counts.any() for counts in expected.spikes.values()))
-    assert sum(layer.mac for layer in make_report(program, trace).layers) == trace.host_macs
+    graded = (p for p in program.network.projections if p.counted and is_graded(program.network, p))
+    multiplied = sum(trace.projections[p.name].ops for p in graded)
+    assert sum(layer.mac for layer in make_report(program, trace).layers) == trace.host_macs + multiplied
     return program

@@ -14,7 +14,7 @@ from compiler.legal import LEGAL, Choices
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph, lower_node
 from compiler.lower.state import Lowering
-from compiler.mapping.formats import formats_of
+from compiler.mapping.formats import formats_of, limited
 from compiler.mapping.pack import pack
 from compiler.mapping.tile import Tiling, tile_network
 from compiler.pipeline import Options, attention_method, chosen_attention, refuse_unknown, run_passes
@@ -141,7 +141,7 @@ def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:
 def core_count(network: Network, tilings: dict[str, Tiling], chip: ChipSpec, found: Collector) -> int:
     """Cores that the tiles take, packed as the mapping packs them, whether or not the chip has as many."""
     on_cores = [tilings[p.name] for p in network.populations if tilings[p.name].demand]
-    formats = None if chip.core.formats is None else [formats_of(network, t.population) for t in on_cores]
+    formats = [formats_of(network, t.population) for t in on_cores] if limited(chip) else None
     many = chip.boards.max_chips.model_copy(update={"value": 1 << 40})
     endless = chip.model_copy(update={"boards": chip.boards.model_copy(update={"max_chips": many})})
     needed = int(pack(on_cores, endless, formats).max(initial=-1)) + 1

@@ -5,6 +5,7 @@ the chip file: a pass that its chip does not need returns the network it was giv
 from __future__ import annotations
 
 from compiler.legal.attention import AttentionMethods
+from compiler.legal.core_modes import CoreModes
 from compiler.legal.fit_weights import FitWeights
 from compiler.legal.host_ends import HostEnds
 from compiler.legal.number_base import NumberBase
@@ -23,6 +24,7 @@ LEGAL: tuple[Legalisation, ...] = (
     PlaceBiases(),
     FitWeights(),
     SplitFanIn(),
+    CoreModes(),
     SignedRows(),
     Strobes(),
     NumberBase(),

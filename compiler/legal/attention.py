@@ -124,7 +124,7 @@ def on_unit(network: Network, place: Site, chip: ChipSpec, choices: Choices) -> 
             f"layer {origin!r}: products reach {place.population.high}, the sums of a unit of {chip.name!r} hold "
             f"{(1 << (unit.accumulator.value - 1)) - 1}; split heads, or use another --attention"
         )
-    fits = place.population.high < 1 << chip.spikes.payload.value
+    fits = place.population.high < 1 << chip.activation_bits
     population = replace(place.population, coding="graded" if fits else "spikes")
     product = replace(place.product, method="unit")
     return replace(
@@ -176,7 +176,7 @@ def by_coincidence(network: Network, place: Site, chip: ChipSpec, choices: Choic
 
 def by_payloads(network: Network, place: Site, chip: ChipSpec, choices: Choices) -> Network:
     """Neurons that send their sums as graded spikes."""
-    if not chip.spikes.payload.value:
+    if not chip.activation_bits:
         raise UnsupportedError(
             f"layer {place.population.origin!r}: spikes of {chip.name!r} carry no payload; use another --attention"
         )

@@ -114,7 +114,7 @@ class Builder:
         unit = 1 << shift
         most = self.plan.terms
         if kind == "graded":
-            payload = (1 << self.chip.spikes.payload.value) - 1
+            payload = (1 << self.chip.activation_bits) - 1
             self.add(part, axes, Neuron(kind="graded", threshold=unit), min(most, payload))
         else:
             late = unit if self.chip.arithmetic.fires == "gt" else 0

@@ -91,12 +91,12 @@ def senders(whole: Part, chip: ChipSpec, weights: WeightFormat) -> Iterator[Part
     power of two that a payload and a synapse can hold.
     """
     population, unit = whole.population, abs(whole.raw)
-    top = (1 << chip.spikes.payload.value) - 1
+    top = (1 << chip.activation_bits) - 1
     neuron, coding = sum_neuron(unit, chip)
     if coding == "spikes" or population.high <= top:
         yield replace(whole, population=replace(population, neuron=neuron, coding=coding))
         return
-    powers = (1 << bits for bits in range(chip.spikes.payload.value, 0, -1))
+    powers = (1 << bits for bits in range(chip.activation_bits, 0, -1))
     base = next((b for b in powers if one_synapse(unit * b, weights) is not None), top + 1)
     name = f"{population.name}.upper"
     coarse = replace(neuron, threshold=unit * base)
@@ -114,7 +114,7 @@ def senders(whole: Part, chip: ChipSpec, weights: WeightFormat) -> Iterator[Part
 
 def sum_neuron(unit: int, chip: ChipSpec) -> tuple[Neuron, Coding]:
     """A neuron that sends its sum in units of ``unit``, and how its value travels."""
-    if chip.spikes.payload.value:
+    if chip.activation_bits:
         return Neuron(kind="graded", threshold=unit), "graded"
     rules = chip.arithmetic
     late = 1 << rules.threshold_shift if rules.fires == "gt" else 0
@@ -132,7 +132,7 @@ def one_synapse(unit: int, weights: WeightFormat) -> tuple[int, int] | None:
 def possible(parts: Sequence[Part], network: Network, chip: ChipSpec, weights: WeightFormat) -> bool:
     """Whether registers and synapses can hold the parts: units on the threshold's grid, values one synapse has."""
     top = (1 << (network.arithmetic.current_bits - 1)) - 1
-    payload = (1 << chip.spikes.payload.value) - 1
+    payload = (1 << chip.activation_bits) - 1
     for part in parts:
         unit = abs(part.raw)
         if unit % (1 << network.arithmetic.threshold_shift) or one_synapse(unit, weights) is None:

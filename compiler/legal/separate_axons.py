@@ -42,7 +42,7 @@ def separated(network: Network, projection: Projection, chip: ChipSpec) -> Itera
         return
     for source in projection.sources:
         population = network.by_name[source.population]
-        if population.high > 1 and population.neuron.kind != "burst":
+        if population.high > 1 and population.neuron.kind != "burst" and population.coding != "graded":
             raise UnsupportedError(
                 f"layer {projection.origin!r}: reads up to {population.high} spikes a step from {population.name!r}, "
                 f"an axon of {chip.name!r} takes one a tick; encode the input in binary spikes, or choose another chip"

@@ -199,7 +199,7 @@ def with_parts(
 
 def refuse_without_parts(network: Network, population: Population, whole: Needs, chip: ChipSpec) -> None:
     """Raises UnsupportedError where neurons can send no sums."""
-    if chip.spikes.payload.value:
+    if chip.activation_bits:
         return
     if chip.arithmetic.soft_reset:
         return

@@ -35,7 +35,7 @@ from compiler.lower.synapses import channel_order, lower_conv, lower_linear, low
 from compiler.lower.units import bias_digits
 from compiler.lower.values import PENDING, Current, Levels, Logits, Spikes, Sums, Value, value_grid
 from compiler.passes.registers import Demand, neuron_registers, possible_shifts
-from neurochip.chip.spec import ChipSpec
+from neurochip.chip.spec import ChipSpec, WeightFormat
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import InputSpec, Network, Neuron
 from neurochip.network.projections import Bias, Encoder, Pool, Product, Source
@@ -47,6 +47,7 @@ def lower_graph(graph: Graph, chip: ChipSpec, weight_bits: int) -> Network:
     Raises ``UnsupportedError`` naming the node when an op has no lowering on ``chip``.
     """
     state = Lowering(graph, chip.arithmetic, chip.weight_format(weight_bits), chip.max_compartments)
+    state.activation_bits = chip.activation_bits if chip.one_mode_a_core else 0
     for node in graph.nodes:
         state.values[node.name] = lower_node(state, node)
     with_steps_back(state)
@@ -78,14 +79,19 @@ def lower_input(state: Lowering, node: Node) -> Value:
 
 
 def lower_quantise_input(state: Lowering, node: Node) -> Value:
-    """The host's quantiser: it becomes the network's input."""
+    """The host's quantiser: it becomes the network's input, whose values cores may take as payloads."""
     op, value = node.op, state.values[node.inputs[0]]
     assert isinstance(op, QuantiseInput)
     if not isinstance(value, Levels):
         raise UnsupportedError(f"node {node.name!r}: only the model's input is quantised on the host")
     shape = state.graph.types[node.name].shape
     state.input = InputSpec(shape=shape, kind="analog", scale=op.scale, low=op.low, high=op.high)
-    return value
+    if state.graph.of_type(Requantise):
+        return value
+    high, grid = max(op.high, -op.low), value.grid  # no host rescales what the first layer makes of it: payloads
+    name = state.add_population(node.name, grid, Neuron(kind="source"), node.name, high=high, signed=op.low < 0)
+    state.populations[name] = replace(state.populations[name], coding="graded")
+    return Spikes((name,), grid, value.index)
 
 
 def lower_attention(state: Lowering, node: Node) -> Value:
@@ -186,7 +192,7 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
     state.add_population(node.name, value.grid, neuron, node.name)
     state.connect(node.name, value.projections, shift)
     if value.bias is not None and value.bias.any():
-        weight, digit_shifts = bias_digits(value.bias, shift, state.weights, node.name)
+        weight, digit_shifts = bias_digits(value.bias, shift, bias_weights(state, value), node.name)
         state.projections.append(
             Bias(
                 name=f"{node.name}.bias",
@@ -198,6 +204,13 @@ def lower_neuron(state: Lowering, node: Node) -> Value:
             )
         )
     return Spikes((node.name,), value.grid, value.index)
+
+
+def bias_weights(state: Lowering, value: Current) -> WeightFormat:
+    """Weights of always-on axons: beside payloads on a graded core such an axon carries any value that they can."""
+    sources = [state.populations[s.population] for p in value.projections for s in p.sources]
+    more = state.activation_bits - 1 if all(source.coding == "graded" for source in sources) else 0
+    return replace(state.weights, shift_high=state.weights.shift_high + max(more, 0))
 
 
 def current_shifts(state: Lowering, value: Current) -> range:

@@ -18,12 +18,16 @@ from neurochip.network.projections import MaxConv, Projection
 
 @dataclass(slots=True)
 class Lowering:
-    """The network under construction. ``dendrites``: most compartments of a neuron; 0 = no dendrites that join."""
+    """The network under construction. ``dendrites``: most compartments of a neuron; 0 = no dendrites that join.
+
+    ``activation_bits``: of the values that always-on axons of graded cores carry; 0 = no such cores.
+    """
 
     graph: Graph
     rules: Arithmetic
     weights: WeightFormat
     dendrites: int = 0
+    activation_bits: int = 0
     values: dict[str, Value] = field(default_factory=dict)
     populations: dict[str, Population] = field(default_factory=dict)
     projections: list[Projection] = field(default_factory=list)

@@ -15,6 +15,7 @@ from compiler.mapping.check_arithmetic import arithmetic_problems
 from compiler.mapping.check_cores import core_problems
 from compiler.mapping.check_crossbar import crossbar_problems
 from compiler.mapping.check_index import index_shortfall
+from compiler.mapping.check_modes import mode_problems
 from compiler.mapping.check_routes import route_problems
 from neurochip.errors import ProgramError
 from neurochip.network.network import Network
@@ -58,6 +59,7 @@ def mapping_problems(program: Program) -> Iterator[str]:
     yield from route_problems(program)
     yield from core_problems(program)
     yield from crossbar_problems(program)
+    yield from mode_problems(program)
 
 
 def _partition(program: Program) -> Iterator[str]:

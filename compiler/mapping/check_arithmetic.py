@@ -54,16 +54,11 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
             needed = largest_product(program.network, projection)
             if population.high < needed:
                 yield f"{where}: payloads reach {needed}, but high is {population.high}"
-        if population.coding == "graded" and population.high >= 1 << program.chip.spikes.payload.value:
-            yield f"{where}: payloads reach {population.high}, a spike carries {program.chip.spikes.payload.value} bits"
         return
     if not 0 <= neuron.decay <= rules.max_decay or (neuron.decay and rules.leak == "none"):
         yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
     if neuron.kind == "burst":
         yield from _burst(program, population)
-    payload = program.chip.spikes.payload.value
-    if population.coding == "graded" and population.high >= 1 << payload:
-        yield f"{where}: payloads reach {population.high}, a spike carries {payload} bits"
     if neuron.kind not in ("lif", "burst"):
         return
     mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
@@ -135,6 +130,8 @@ def _values(program: Program, projection: Projection) -> Iterator[str]:
     low, high = int(weight.min(initial=0)), int(weight.max(initial=0))
     if low < allowed.low or high > allowed.high:
         yield f"weights of {low} to {high}, a weight of {allowed.bits} bits is {allowed.low} to {allowed.high}"
+    if isinstance(projection, Bias) and program.chip.core.modes is not None:
+        return  # see check_modes
     shifts = projection.shifts if isinstance(projection, Bias) else (projection.shift,)
     if not all(allowed.shift_low <= shift <= allowed.shift_high for shift in shifts):
         yield f"shift {shifts}, the chip's are {allowed.shift_low} to {allowed.shift_high}"

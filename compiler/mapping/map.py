@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.emit import Tables, bundles_of, emit_tables, sent_neurons
 from compiler.mapping.demand import Ints, payload_bits
-from compiler.mapping.formats import formats_of
+from compiler.mapping.formats import formats_of, limited
 from compiler.mapping.pack import lower_bound, pack
 from compiler.mapping.place import Slots, Traffic, compare, place
 from compiler.mapping.placed_limits import refuse_placed
@@ -31,8 +31,7 @@ def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[
     tilings = tile_network(network, chip, origin.weight_bits)
     network = with_copies(network, tilings)
     on_cores = [tilings[p.name] for p in network.populations if on_neuron_cores(p)]
-    limited = chip.core.formats is not None
-    packed = pack(on_cores, chip, [formats_of(network, t.population) for t in on_cores] if limited else None)
+    packed = pack(on_cores, chip, [formats_of(network, t.population) for t in on_cores] if limited(chip) else None)
     n_cores = int(packed.max()) + 1
     core_of, start = {}, 0
     for tiling in on_cores:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import floor, isfinite
 
+import numpy as np
+
 from compiler.ir.graph import Graph, Node
 from compiler.ir.ops import Conv2d, Input, Linear, QuantiseInput, Requantise
 from compiler.passes.rewrite import called, readers, spliced, with_op
@@ -20,7 +22,10 @@ SHIFT = 30
 
 
 def with_quantised_inputs(graph: Graph, target: Target) -> Graph:
-    """A QuantiseInput behind every input that is not spikes; raises UnsupportedError if its range is unknown."""
+    """A QuantiseInput behind every input that is not spikes; raises UnsupportedError if its range is unknown.
+
+    Where cores multiply its levels, the layers that read them get weights for levels.
+    """
     for node in graph.inputs:
         kind = graph.type_of(node)
         if kind.is_counts:
@@ -36,7 +41,16 @@ def with_quantised_inputs(graph: Graph, target: Target) -> Graph:
         op = input_levels(node, node.op, target.input_bits)
         levels = Node(graph.fresh_name(f"{node.name}.levels"), op, (node.name,))
         graph = spliced(graph, node.name, [node, levels], (), {node.name: levels.name})
+        if target.encoder == "core":
+            scaled = [_on_levels(layer, op.scale) for layer in readers(graph, levels.name) if layer is not None]
+            graph = graph.replace_nodes({layer.name: [layer] for layer in scaled})
     return graph
+
+
+def _on_levels(layer: Node, scale: float) -> Node:
+    """``layer`` with weights for levels in the place of the input's own values: synapses like any others."""
+    assert isinstance(layer.op, Conv2d | Linear)
+    return with_op(layer, replace(layer.op, weight=(layer.op.weight * scale).astype(np.float32)))
 
 
 def input_levels(node: Node, op: Input, bits: int) -> QuantiseInput:

@@ -57,8 +57,9 @@ class Quantise:
       none, a Scale (``name.gain``) by a whole number makes the threshold nearly whole.
     - Readout: a unit of its own, kept in ``scale``; its bias stays real. Weights take fewer bits where the sums of one
       position would not fit a membrane.
-    - Analog input: ``QuantiseInput`` behind it, integers in the layer that reads it, and ``Requantise`` behind that,
-      to whole numbers that fit the chip's bias register whatever the input is.
+    - Analog input on cores: ``QuantiseInput`` behind it, and synapses like any others, with weights for its levels.
+    - Analog input on the host: ``QuantiseInput`` behind it, integers in the layer that reads it, and ``Requantise``
+      behind that, to whole numbers that fit the chip's bias register whatever the input is.
 
     Requires: all other passes.
     Ensures: weights int8 (int16 in an encoder of more than 8 bits), biases int32, whole thresholds; every value but
@@ -151,7 +152,9 @@ def _quantised(graph: Graph, population: _Population, target: Target) -> tuple[G
     smallest = min(op.threshold for op in ops)
     limit = _largest_threshold(target)
     changes: dict[str, list[Node]] = {}
-    first = next((layer for layer in layers if _reads_levels(graph, layer)), None)
+    encoders = [layer for layer in layers if _reads_levels(graph, layer)] if target.encoder == "host" else []
+    first = next(iter(encoders), None)
+    _refuse_mixed(graph, neurons, layers, target)
     others = [layer for layer in layers if layer is not first]
     if first is not None:
         limit = min(limit, finest_unit(graph, first, smallest, target))
@@ -198,6 +201,16 @@ def _check_units(graph: Graph, neurons: list[Node], sources: list[Node], layers:
         raise UnsupportedError(
             f"{names}: adds up two layers that read the analog input ({listed}), and there is one bias register; "
             "make them one convolution"
+        )
+
+
+def _refuse_mixed(graph: Graph, neurons: list[Node], layers: list[Node], target: Target) -> None:
+    """On cores one unit cannot serve weights for levels, a hundred times smaller, and weights for spikes."""
+    analog = [layer for layer in layers if _reads_levels(graph, layer)]
+    if target.encoder == "core" and 0 < len(analog) < len(layers):
+        raise UnsupportedError(
+            f"{called(neurons[0])}: adds up analog input ({called(analog[0])}) and spikes, which cores that multiply "
+            "the input cannot weigh in one unit; let the host encode (--encoder host)"
         )
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 
 from compiler.ir.graph import Graph
 from compiler.passes.units import Levels
+from neurochip.chip.sections import EncoderHome
 from neurochip.network.arithmetic import Arithmetic
 
 
@@ -24,6 +25,7 @@ class Target:
         encoder_weight_bits: signed width of the first layer's weights, where the host computes that layer.
         input_bits: width of the quantised analog input.
         approximate: what need not be exact, as the user chose: ``leak`` = a leak of another kind than the chip's.
+        encoder: where the first layer reads analog input: ``host``, or ``core``, where synapses multiply its values.
         host_neurons: the host computes the neurons behind the analog input, too, so that no bias register limits them.
     """
 
@@ -39,6 +41,7 @@ class Target:
     input_bits: int = 8
     approximate: tuple[str, ...] = ()
     host_neurons: bool = False
+    encoder: EncoderHome = "host"
 
     @property
     def levels(self) -> Levels:

@@ -25,10 +25,11 @@ class AxonTypes(Section):
 
 
 class CoreModes(Section):
-    """What a core does with its weights, chosen for each core.
+    """What a core does with what its axons bring, one mode a core.
 
     ``spiking``: accumulates weights of binary spikes; ``graded``: multiplies weights by activations of ``activation``
-    bits and accumulates in ``accumulator`` bits.
+    bits, unsigned or (where values may be negative) signed, and accumulates in ``accumulator`` bits. Always-on axons
+    (biases) are spikes of a spiking core, and on a graded one activations of any value.
     """
 
     kinds: Annotated[tuple[Literal["spiking", "graded"], ...], Field(min_length=1)]
@@ -37,11 +38,19 @@ class CoreModes(Section):
 
 
 class MacArray(Section):
-    """A matrix unit beside a processor: ``lanes`` multiply-accumulates a cycle on operands of ``operands`` bits."""
+    """A matrix unit in a core: ``lanes`` multiply-accumulates a cycle of ``clock`` on operands of ``operands`` bits.
+
+    It computes whole products of matrices, zeros included. Events whose cost gives no ``latency`` run on it.
+    """
 
     lanes: Count[Literal["MACs per cycle"]]
     operands: Widths
     clock: Frequency
+
+    @property
+    def mac_ns(self) -> float | None:
+        """Time of one multiply-accumulate where all lanes work, ns; None if the clock is not published."""
+        return None if not self.clock.base else 1e3 / (self.lanes.value * self.clock.base)
 
 
 class Software(Section):

@@ -12,10 +12,13 @@ from neurochip.chip.quantity import Count, Energy, Figure, Measure, Power, Secti
 
 
 class EventCost(Section):
-    """Energy and time of one event; an event the chip does not have is left out of the table."""
+    """Energy and time of one event; an event the chip does not have is left out of the table.
+
+    Without ``latency`` it is a multiply-accumulate on the chip's ``mac_array`` and lasts as its lanes and clock say.
+    """
 
     energy: Energy
-    latency: Time
+    latency: Time | None = None
 
 
 class StaticPower(Section):
@@ -73,12 +76,15 @@ class Profile(Section):
     barrier: BarrierTable | None = None
     noc: NocTiming
 
-    def plain(self, name: str, assumed: tuple[str, ...]) -> Costs:
-        """The profile as plain numbers; ``assumed`` lists assumptions made elsewhere in the description."""
+    def plain(self, name: str, assumed: tuple[str, ...], mac_ns: float | None = None) -> Costs:
+        """The profile as plain numbers; ``assumed`` lists assumptions made elsewhere in the description.
+
+        ``mac_ns``: time of events on the matrix unit.
+        """
         energy: dict[str, float | None] = dict.fromkeys(EVENTS)
         latency: dict[str, float | None] = dict.fromkeys(EVENTS)
         for event, cost in self.costs.items():
-            energy[event], latency[event] = cost.energy.base, cost.latency.base
+            energy[event], latency[event] = cost.energy.base, mac_ns if cost.latency is None else cost.latency.base
         listed = tuple(figures(self))
         return Costs(
             profile=name,

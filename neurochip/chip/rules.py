@@ -23,6 +23,7 @@ def problems(spec: ChipSpec) -> Iterator[Problem]:
     yield from _nullable(spec)
     yield from _geometry(spec)
     yield from _software(spec)
+    yield from _multiplying(spec)
     yield from _weights(spec)
     yield from _time(spec)
     for name, profile in spec.profiles.items():
@@ -63,6 +64,29 @@ def _software(spec: ChipSpec) -> Iterator[Problem]:
         yield ("core", "neurons", "value"), f"{neurons} neurons of {each} bytes do not fit {memory} KiB"
 
 
+def _multiplying(spec: ChipSpec) -> Iterator[Problem]:
+    """Whoever is said to multiply needs the means."""
+    if "core" in spec.encoder.places and not (spec.activation_bits and multiplies(spec)):
+        place = "where" if spec.encoder.where == "core" else "also"
+        yield ("encoder", place), f"'core' needs payloads (`spikes.payload`) and {_NEEDS['graded']}"
+    processors = spec.embedded_processors
+    if processors is not None and processors.mac_array and spec.mac_array is None:
+        yield ("embedded_processors", "mac_array"), "needs the figures of a `core.software.mac_array`"
+    for name, profile in spec.profiles.items():
+        for event, cost in profile.costs.items():
+            if cost.latency is None and not _on_array(spec, event):
+                yield ("profiles", name, "costs", event), "missing `latency`; only events on a `mac_array` do without"
+
+
+def _on_array(spec: ChipSpec, event: str) -> bool:
+    return (event == "mac" and spec.mac_array is not None) or (event == "processor_op" and spec.processors_multiply)
+
+
+def multiplies(spec: ChipSpec) -> bool:
+    """Whether the synapses of some core multiply payloads."""
+    return bool(spec.neuron.product or spec.core.modes or spec.core.software)
+
+
 def _geometry(spec: ChipSpec) -> Iterator[Problem]:
     routers = spec.mesh_columns * spec.mesh_rows * spec.chip_columns * spec.chip_rows
     if routers * spec.cores_per_router > MAX_CORES:
@@ -89,7 +113,7 @@ def _geometry(spec: ChipSpec) -> Iterator[Problem]:
     for method, part in (
         ("processor", processors),
         ("unit", spec.attention_unit),
-        ("graded", spec.neuron.product or spec.core.modes or spec.core.software),
+        ("graded", multiplies(spec)),
     ):
         if method in spec.attention and not part:
             yield ("attention",), f"{method!r} needs {_NEEDS[method]}"

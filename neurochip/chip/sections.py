@@ -21,6 +21,7 @@ from neurochip.chip.quantity import (
 from neurochip.network.arithmetic import Arithmetic
 
 AttentionMethod = Literal["processor", "unit", "plastic", "coincidence", "graded"]
+EncoderHome = Literal["host", "core"]
 Routers = Count[Literal["routers"]]
 Chips = Count[Literal["chips"]]
 
@@ -140,22 +141,36 @@ class Spikes(Section):
 
 
 class Processors(Section):
-    """Embedded processors of a chip and the routers they hang on."""
+    """Embedded processors of a chip and the routers they hang on.
+
+    ``mac_array``: each is a core like those of ``core.software``, with its matrix unit.
+    """
 
     count: Count[Literal["processors"]]
     routers: Places
     clock: Frequency
+    mac_array: bool | None = None
 
 
 class EncoderPlace(Section):
     """Where analog input becomes integer currents, and how those reach the first neurons.
 
-    ``delivery: registers`` (also if absent): written into bias registers; ``spikes``: sent as spikes on axons, because
-    no register can be written while the chip runs.
+    ``where: host``: the host convolves; ``core``: the input's values travel as payloads to the cores of the first
+    neurons, whose synapses multiply. ``also``: the other place, for models that the first does not take exactly, and
+    for users who ask for it.
+
+    ``delivery``, of what the host convolves: ``registers`` (also if absent) are written; ``spikes``: the host computes
+    the first neurons, too, and sends their spikes, because no register can be written while the chip runs.
     """
 
-    where: Literal["host", "core", "processor"]
+    where: EncoderHome
+    also: EncoderHome | None = None
     delivery: Literal["registers", "spikes"] | None = None
+
+    @property
+    def places(self) -> tuple[EncoderHome, ...]:
+        """Every place, the preferred one first."""
+        return (self.where,) if self.also in (None, self.where) else (self.where, self.also)
 
 
 class ReadoutPlace(Section):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from neurochip.chip.abilities import AttentionUnit, BiasPlace, Learning
+from neurochip.chip.abilities import AttentionUnit, BiasPlace, Learning, MacArray
 from neurochip.chip.costs import Costs
 from neurochip.chip.profiles import Profile, assumptions, figures
 from neurochip.chip.quantity import Section
@@ -223,6 +223,30 @@ class ChipSpec(Section):
         return () if self.embedded_processors is None else self.embedded_processors.routers.value
 
     @property
+    def mac_array(self) -> MacArray | None:
+        """The matrix unit of every neuron core, which multiplies payloads by weights; None where there is none."""
+        return None if self.core.software is None else self.core.software.mac_array
+
+    @property
+    def processors_multiply(self) -> bool:
+        """Whether embedded processors have that matrix unit, too."""
+        processors = self.embedded_processors
+        return self.mac_array is not None and processors is not None and bool(processors.mac_array)
+
+    @property
+    def activation_bits(self) -> int:
+        """Widest payload that synapses multiply; 0 where they do not."""
+        modes, array = self.core.modes, self.mac_array
+        bits = self.spikes.payload.value
+        bits = bits if modes is None else min(bits, modes.activation.value if "graded" in modes.kinds else 0)
+        return bits if array is None else min(bits, max(array.operands.value))
+
+    @property
+    def one_mode_a_core(self) -> bool:
+        """Whether the inputs of a core must all be spikes or all be payloads."""
+        return self.core.modes is not None and len(set(self.core.modes.kinds)) > 1
+
+    @property
     def reads_out_on_host(self) -> bool:
         """Whether the host adds up the last linear layer, because nothing but spikes leaves the chip."""
         return self.readout is not None and self.readout.where == "host"
@@ -305,7 +329,8 @@ class ChipSpec(Section):
                 f"chip '{self.name}' has no profile '{name}'{did_you_mean(name, self.profiles)}; "
                 f"it has: {', '.join(self.profiles)}"
             )
-        return self.profiles[name].plain(name, self.assumed)
+        array = self.mac_array
+        return self.profiles[name].plain(name, self.assumed, None if array is None else array.mac_ns)
 
     def to_json(self) -> str:
         """The whole description; ``ChipSpec.model_validate_json`` restores an equal one."""

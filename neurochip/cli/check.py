@@ -31,6 +31,10 @@ SHOWN_LETTERS = 160
 @click.option("--weight-bits", type=click.IntRange(1, 64), metavar="B", help="Width of a weight, sign included.")
 @click.option("--attention", default="auto", show_default=True, metavar="METHOD", help="How the chip does attention.")
 @click.option(
+    "--encoder", type=click.Choice(["auto", "host", "core"]), default="auto", show_default=True,
+    help="Who convolves analog input: the host, or cores that multiply.",
+)  # fmt: skip
+@click.option(
     "--approximate", multiple=True, metavar="WHAT", help="What need not be exact, as for compile; may be repeated."
 )
 @click.option("--fixes/--no-fixes", default=True, help="Try what would help where the chip refuses.  [default: fixes]")

@@ -41,6 +41,10 @@ def parse_settings(context: click.Context, parameter: click.Parameter, values: t
     "--attention", default="auto", show_default=True, metavar="METHOD", help="How the chip computes attention."
 )
 @click.option(
+    "--encoder", type=click.Choice(["auto", "host", "core"]), default="auto", show_default=True,
+    help="Who convolves analog input: the host, or cores that multiply.",
+)  # fmt: skip
+@click.option(
     "--approximate", multiple=True, metavar="WHAT",
     help="What need not be exact: `leak` = the chip's kind of leak for the model's.",
 )  # fmt: skip

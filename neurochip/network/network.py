@@ -57,7 +57,8 @@ class Population:
         compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``).
         coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; otherwise spikes
             are unit spikes, and a product's payload travels as its binary digits.
-        signed: a product's payloads may be negative, down to ``-high``: those digits have axons of their own.
+        signed: payloads of a product or source may be negative, down to ``-high``; digits of such a product have axons
+            of their own.
     """
 
     name: str
@@ -97,7 +98,8 @@ class InputSpec:
 
     Attributes:
         shape: (C, H, W) of one image, or (features,) of one step of spikes.
-        kind: ``analog`` enters through an Encoder projection; ``spikes`` are counts replayed by a source population.
+        kind: ``analog`` enters through an Encoder projection, or as payloads of a source population; ``spikes`` are
+            counts replayed by a source population.
         scale, low, high: quantised value = clip(round-half-even(x / scale), low, high); spikes use scale 1.
     """
 

@@ -124,7 +124,7 @@ def _population(network: Network, p: Population) -> Iterator[str]:
         yield f"{where}: expected a positive unit of its spikes, found {neuron.threshold + neuron.threshold_offset}"
     if p.home not in get_args(Home) or (p.home == "host" and neuron.kind not in ("lif", "readout", "source")):
         yield f"{where}: expected on a core, or a lif, source or readout population on the host, found {p.home!r}"
-    if not 1 <= p.copies <= MAX_COPIES or (p.copies > 1 and neuron.kind not in ("lif", "burst")):
+    if not 1 <= p.copies <= MAX_COPIES or (p.copies > 1 and neuron.kind not in ("lif", "burst", "graded")):
         yield f"{where}: expected 1 to {MAX_COPIES} copies of firing neurons, found {p.copies} of kind {neuron.kind!r}"
     if p.duration > network.interval:
         yield f"{where}: a burst of {p.duration} spikes does not fit an interval of {network.interval} ticks"
@@ -139,13 +139,23 @@ def _population(network: Network, p: Population) -> Iterator[str]:
             yield f"{where}: expected {wanted} for product projection {product.name!r}"
     if neuron.kind == "graded" and (neuron.threshold < 1 or p.coding != "graded"):
         yield f"{where}: expected graded coding and a positive unit, found {p.coding!r} and {neuron.threshold}"
-    if p.coding not in get_args(Coding) or (p.coding == "graded" and neuron.kind not in ("graded", "product")):
+    if p.coding not in get_args(Coding) or (
+        p.coding == "graded" and neuron.kind not in ("graded", "product", "source")
+    ):
         yield f"{where}: coding {p.coding!r} is not one of {neuron.kind!r} neurons"
     if neuron.kind == "source":
         if incoming:
             yield f"{where}: a source replays input, so nothing may project into it; found {incoming[0].name!r}"
-        if network.input.kind != "spikes" or (p.height, p.width, p.channels) != input_grid(network):
-            yield f"{where}: expected the grid of a spike input {network.input.shape}, found {_grid(p)}"
+        yield from (f"{where}: {fault}" for fault in _replay(network, p))
+
+
+def _replay(network: Network, p: Population) -> Iterator[str]:
+    """A source replays counts of spikes, or analog values as payloads."""
+    spec, kind = network.input, "spikes" if p.coding == "spikes" else "analog"
+    if spec.kind != kind or _grid(p) != input_grid(network):
+        yield f"expected the grid of {kind} input, {input_grid(network)}, found {spec.kind} and {_grid(p)}"
+    if p.coding == "graded" and (p.high < max(spec.high, -spec.low) or p.signed != (spec.low < 0)):
+        yield f"expected payloads of {spec.low} to {spec.high}, found high {p.high}, signed {p.signed}"
 
 
 def _compartments(network: Network, populations: dict[str, Population]) -> Iterator[str]:

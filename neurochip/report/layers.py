@@ -116,7 +116,7 @@ def _layer(
     return LayerReport(
         name=population.name,
         origin=population.origin,
-        kind=kind_of(population, incoming),
+        kind=kind_of(population, incoming, analog_projections(network)),
         neurons=population.size,
         cores=len(np.unique(own)),
         depth=population.depth,
@@ -148,8 +148,14 @@ def _macs(program: Program, trace: Trace, population: Population) -> tuple[int, 
     return own * frames, own * network.timesteps * trace.inputs
 
 
-def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
-    """What the layer is called in a report."""
+def analog_projections(network: Network) -> frozenset[str]:
+    """Projections whose sources replay analog values as payloads."""
+    replayed = {p.name for p in network.populations if p.neuron.kind == "source" and p.coding == "graded"}
+    return frozenset(p.name for p in network.projections if any(s.population in replayed for s in p.sources))
+
+
+def kind_of(population: Population, incoming: tuple[Projection, ...], analog: frozenset[str] = frozenset()) -> str:
+    """What the layer is called in a report; ``analog``: projections of analog values."""
     if population.neuron.kind == "source":
         return "input"
     if population.neuron.kind == "readout":
@@ -168,7 +174,7 @@ def kind_of(population: Population, incoming: tuple[Projection, ...]) -> str:
         return "pool" if getattr(main, "kernel", (1, 1)) != (1, 1) else "neuron"
     if not main.counted and main.origin == population.origin:  # a mask, or a sum over channels
         return "neuron"
-    return KINDS[main.kind]
+    return KINDS["encoder"] if main.name in analog else KINDS[main.kind]
 
 
 def layer_counts(program: Program, trace: Trace, population: Population) -> EventCounts:

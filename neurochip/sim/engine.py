@@ -25,14 +25,14 @@ from neurochip.sim import bursts, products
 from neurochip.sim.arrivals import Arrival, Padding, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.constants import always_on, count_encoders, encoded
-from neurochip.sim.kernels import events as ev
-from neurochip.sim.kernels import payloads, traffic
+from neurochip.sim.kernels import traffic
 from neurochip.sim.kernels.events import Events
 from neurochip.sim.kernels.indexed import add_indexed
 from neurochip.sim.kernels.neurons import update, update_safe
 from neurochip.sim.kernels.synapses import Synapses, Tasks
 from neurochip.sim.kernels.ticks import Work
 from neurochip.sim.kernels.vectors import Vectors
+from neurochip.sim.payload_sums import deliver_payloads
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
 from neurochip.sim.state import Buffers, Emission, Sent, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
@@ -233,8 +233,7 @@ class Batch:
         """Update with all that has arrived for the step."""
         population, buffers = plan.population, self.buffers[plan.number]
         if population.neuron.kind == "source":
-            frame = self.frames[min(step, len(self.frames) - 1)]
-            return Emission(ev.events_of(np.ascontiguousarray(frame.reshape(-1, population.channels))))
+            return products.replayed(self.frames[min(step, len(self.frames) - 1)], population)
         if population.neuron.kind == "product":
             return self._product(plan)
         self._prepare_constant(plan, step)
@@ -290,23 +289,15 @@ class Batch:
     def _deliver(self, plan: PopulationPlan, projection: ProjectionPlan, current: NDArray[np.int32]) -> None:
         """Add the spikes that arrive now through one projection."""
         buffers = self.buffers[plan.number]
-        if projection.payload:
-            ((source, delay),) = self.schedule.bundles[projection.bundle]
-            if self.tick - delay not in self.buffers[source].emitted:
-                return
-        elif projection.bundle not in self.arrivals:
+        payloads = self._payloads(projection) if projection.payload else []
+        if not payloads and (projection.payload or projection.bundle not in self.arrivals):
             return
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
         tasks = len(projection.boxes) * self.size
         if projection.payload:
-            payload = self.buffers[source].emitted[self.tick - delay].payload
-            if payload is None:
-                raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
-            if projection.offsets is None:
-                payloads.add_payload(payload, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
-            else:
-                add_indexed(payload.ravel(), projection.offsets, synapses, Tasks(projection.boxes, 0, tasks))
+            for payload in payloads:
+                deliver_payloads(payload, projection, synapses, Tasks(projection.boxes, 0, tasks))
         elif projection.offsets is not None:
             heard = projection.window.height * projection.window.width
             values = products.dense(self.arrivals[projection.bundle].as_events(), projection.offsets.size // heard)
@@ -327,6 +318,14 @@ class Batch:
                 return
             self.totals.projections[projection.projection.name].add(done, int(booked.sum()))
             traffic.tile_sums(booked, projection.tiles, grid, self.clock.work.ops[LISTS.index(projection.lists)])
+
+    def _payloads(self, projection: ProjectionPlan) -> list[NDArray[np.int32]]:
+        """What arrives now of each source of a projection of payloads."""
+        found = [self.buffers[s].emitted.get(self.tick - d) for s, d in self.schedule.bundles[projection.bundle]]
+        payloads = [one.payload for one in found if one is not None]
+        if any(payload is None for payload in payloads):
+            raise SimulationError(f"projection {projection.projection.name!r}: expected payloads, found spikes")
+        return [payload for payload in payloads if payload is not None]
 
     def _arriving(self, bundle: int) -> Arrival | None:
         """Spikes that reach a bundle's axons now; None if its sources sent nothing that arrives now."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import Population
 from neurochip.network.projections import Product
 from neurochip.network.reference import bounded, by_head, matmul, outer_product
 from neurochip.sim.bursts import by_slice
@@ -127,6 +128,15 @@ def graded(
     value = np.maximum(kept // population.neuron.threshold, 0)
     payload = np.minimum(value, population.high).astype(np.int32)
     return payload, by_slice(kept != 0, plan.slice_width), wraps, int((value > population.high).sum())
+
+
+def replayed(frame: Counts, population: Population) -> Emission:
+    """What a source sends of an input ``frame`` (B, H, W, C): spikes, or its values as payloads."""
+    rows = np.ascontiguousarray(frame.reshape(-1, population.channels))
+    if population.coding != "graded":
+        return Emission(events_of(rows))
+    payload = rows.astype(np.int32).reshape(len(frame), population.positions, population.channels)
+    return payload_emission(payload, population.coding)
 
 
 def one_packet_each(payload: NDArray[np.int32]) -> Events:

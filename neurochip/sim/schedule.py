@@ -55,6 +55,8 @@ class ProjectionPlan:
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv``, ``sparse`` or ``mac``: which synaptic cost applies.
         crosspoints: on a crossbar, what counts as a synaptic event. offsets: of connections by index.
+        graded: its sources send payloads, one packet each. fan_in: where a matrix unit multiplies whole windows of
+            them, the multiply-accumulates of a neuron; else 0.
         panels: the weights for ``kernels.dense.multiply``, empty if it does not suit.
     """
 
@@ -71,11 +73,13 @@ class ProjectionPlan:
     panels: NDArray[np.int8]
     crosspoints: Crosspoints | None = None
     offsets: Offsets | None = None
+    graded: bool = False
+    fan_in: int = 0
 
     @property
     def payload(self) -> bool:
         """Whether its sources send integers, not spikes."""
-        return self.kernel is add_payload or (self.offsets is not None and bool(self.offsets.graded))
+        return self.kernel is add_payload or self.graded
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -237,6 +241,7 @@ def _plan_projection(
         and (boxes[:, 11] - boxes[:, 10]).min() == source.channels
     ):
         kernel = kernels.add_pointwise
+    graded = source.coding == "graded"
     return ProjectionPlan(
         projection=projection,
         bundle=program.bundles.index(projection.sources),
@@ -247,11 +252,20 @@ def _plan_projection(
         extra_shift=projection.shift - shift,
         boxes=boxes,
         tiles=_tile_rows(tiles, width),
-        lists=lists,
+        lists="mac" if graded else lists,
         panels=panels_of(network, projection, boxes, window, rows),
         crosspoints=crosspoints_of(projection, source, target, width),
         offsets=offsets_of(projection, source),
+        graded=graded,
+        fan_in=_fan_in(projection, len(weight), source, target) if graded and program.chip.mac_array else 0,
     )
+
+
+def _fan_in(projection: Projection, rows: int, source: Population, target: Population) -> int:
+    """Synapses of one neuron, ``rows`` of weights or those that a kind without rows stands for."""
+    if isinstance(projection, Einsum | Pool):
+        return projection.fan_in if isinstance(projection, Einsum) else 1
+    return rows * (source.positions // target.positions if isinstance(projection, Gather) else 1)
 
 
 def _geometry(
@@ -264,7 +278,7 @@ def _geometry(
 
     point, payload = window((1, 1), (1, 1), (0, 0)), source.coding == "graded"
     if isinstance(projection, Einsum) or (isinstance(projection, Pool) and payload):
-        return add_indexed, np.full((1, 1), projection.weight, np.int16), point, 1, "mac" if payload else "sparse"
+        return add_indexed, np.full((1, 1), projection.weight, np.int16), point, 1, "sparse"
     if isinstance(projection, Dense):
         return kernels.add_windows, projection.weight, point, 1, "dense"
     if isinstance(projection, Gather):

@@ -26,6 +26,8 @@ def vectors_of(schedule: Schedule, board: Board) -> Vectors | None:
     """The network as ``kernels.vectors`` wants it; None if it has what those kernels leave out."""
     network = schedule.program.network
     plans = sorted(schedule.populations, key=lambda plan: plan.number)
+    if any(p.coding == "graded" for p in network.populations):
+        return None
     if network.interval != 1 or not all(_plain(plan, schedule.program) for plan in plans):
         return None
     projections = incoming(schedule)

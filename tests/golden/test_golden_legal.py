@@ -10,8 +10,9 @@ from neurochip.network.validate import validate_network
 from tests.attention_networks import ATTENTION_CASES
 from tests.crossbar_networks import CROSSBAR_CASES
 from tests.legal_networks import CASES as OTHER_CASES
+from tests.mode_networks import MODE_CASES
 
-CASES = {**OTHER_CASES, **CROSSBAR_CASES, **ATTENTION_CASES}
+CASES = {**OTHER_CASES, **CROSSBAR_CASES, **ATTENTION_CASES, **MODE_CASES}
 FOLDER = Path(__file__).parent / "legal"
 BY_NAME = {each.name: each for each in LEGAL}
 

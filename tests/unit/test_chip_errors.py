@@ -149,12 +149,12 @@ WRONG = {
     "missing section": (
         ("encoder:\n  where: host\n", ""),
         None,
-        "encoder: missing; it holds: where, delivery",
+        "encoder: missing; it holds: where, also, delivery",
     ),
     "list for a section": (
         ("encoder:\n  where: host\n", "encoder: [host]\n"),
         "encoder:",
-        "encoder: expected a mapping with the keys where, delivery; found a list of 1",
+        "encoder: expected a mapping with the keys where, also, delivery; found a list of 1",
     ),
     "register too wide": (
         ("current_bits: 24", "current_bits: 64"),
