@@ -13,6 +13,7 @@ from compiler.mapping.demand import (
     bias_axons,
     channel_groups,
     channels_read,
+    corrections,
     has_gaps,
     list_words,
     payload_bits,
@@ -165,9 +166,11 @@ def core_use(
     if not chip.weight_sharing:
         axons = axons * (ports["c1"] - ports["c0"])
     add_at(use["input_axons"], ports["core"], axons)
-    for number in range(len(network.populations)):
+    for number, population in enumerate(network.populations):
+        if population.digits:
+            add_corrections(use, tiles[tiles["population"] == number], population, chip, bits)
         for fan in routing.fans(number):
-            lines = bundles[fan.bundle][0].lines
+            lines = max(1, population.digits) * bundles[fan.bundle][0].lines
             add_at(use["output_axons"], tiles["core"][fan.tile], lines * fan.readers * sent_neurons(tiles, fan))
     for number, projection in enumerate(network.projections):
         mine = synapses[synapses["projection"] == number]
@@ -192,6 +195,16 @@ def core_use(
     if chip.limits.axon_types:
         use["synapse_words"] = use["input_axons"]  # every axon has its row of crosspoints
     return use
+
+
+def add_corrections(use: Table, tiles: Table, population: Population, chip: ChipSpec, bits: int) -> None:
+    """Add what the ``tiles`` of neurons that send digits need to take each digit off their sums."""
+    (y0, y1), (x0, x1), (c0, c1) = bounds_of(tiles)
+    own, words = corrections(population, c1 - c0, chip, bits)
+    positions = (y1 - y0) * (x1 - x0)
+    add_at(use["input_axons"], tiles["core"], own * positions)
+    add_at(use["output_axons"], tiles["core"], own * positions * (c1 - c0))
+    add_at(use["synapse_words"], tiles["core"], words)
 
 
 def einsum_words(projection: Einsum, tiles: Table, ports: Table, chip: ChipSpec, bits: int) -> Ints:
@@ -223,7 +236,7 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
     assert source is not None
     if isinstance(projection, Pool):
         synapses = np.full_like(width, projection.kernel[0] * projection.kernel[1])
-        return np.asarray(width * list_words(synapses, True, chip, bits))
+        return np.asarray(max(1, source.digits) * width * list_words(synapses, True, chip, bits))
     first, last = source_channels(projection, source, target, c0, c1)
     if isinstance(projection, Conv | MaxConv | Product):
         each = taps(projection) if isinstance(projection, Conv | MaxConv) else 1

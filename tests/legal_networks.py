@@ -13,6 +13,7 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
 from neurochip.network.projections import Bias, Dense, Projection, Source
 from tests.small_chips import small_chip
+from tests.stream_networks import residual
 
 Case = tuple[Network, ChipSpec, Choices]
 EIGHT_BITS = Choices(weight_bits=8)
@@ -79,9 +80,15 @@ def fit_weights() -> Case:
     return layers([[24, -40], [8, 16]], [[1], [-7]]), small_chip(), Choices(weight_bits=4)
 
 
+def streams() -> Case:
+    """Four layers on one residual stream of currents; cores that cannot hold the synapses of the last."""
+    return residual(4, 8, top=3), small_chip(words=28), EIGHT_BITS
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "fit-weights": fit_weights,
     "signed-rows": signed_rows,
     "split-fan-in": split_fan_in,
+    "streams": streams,
 }
 """Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""

@@ -14,11 +14,13 @@ from compiler.legal.separate_axons import SeparateAxons
 from compiler.legal.signed_rows import SignedRows
 from compiler.legal.split_fan_in import SplitFanIn
 from compiler.legal.splitters import Splitters
+from compiler.legal.streams import Streams
 from compiler.legal.strobes import Strobes
 from compiler.legal.target import Choices, Legalisation
 
 LEGAL: tuple[Legalisation, ...] = (
     AttentionMethods(),
+    Streams(),
     HostEnds(),
     SeparateAxons(),
     PlaceBiases(),

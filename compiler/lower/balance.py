@@ -83,7 +83,7 @@ class _Delays:
         self.links[population.name, offset] = repeat(source, relay, self.network)
 
     def _refuse_payload(self, population: Population, span: int) -> None:
-        if population.high > 1 and population.coding == "spikes":
+        if population.high > 1 and population.coding != "graded":
             raise UnsupportedError(
                 f"{population.name!r} sends payloads {span} ticks ahead, the chip's longest delay is {self.longest} "
                 "and relays carry single spikes"

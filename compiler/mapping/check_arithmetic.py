@@ -59,6 +59,8 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
         yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
     if neuron.kind == "burst":
         yield from _burst(program, population)
+    if population.coding == "digits":
+        yield from _digits(program, population)
     if neuron.kind not in ("lif", "burst"):
         return
     mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
@@ -81,6 +83,18 @@ def _burst(program: Program, population: Population) -> Iterator[str]:
         yield f"{where}: bursts reach {most}, high is {population.high}, the interval is {network.interval} ticks"
     if neuron.decay or neuron.reset != "soft":
         yield f"{where}: a burst counts down by soft resets, without leak"
+
+
+def _digits(program: Program, population: Population) -> Iterator[str]:
+    """Digits hold every sum, none is below 0, and the chip has compartments that add and fire for them."""
+    where, unit = f"population {population.name!r}", population.neuron.threshold
+    dendrites, compartments = program.chip.neuron.dendrites, population.compartments
+    ranges = [current_range(program.network, p) for p in program.network.incoming[population.name]]
+    low, high = (int(pick(np.sum([r[i] for r in ranges], axis=0))) for i, pick in enumerate((np.min, np.max)))
+    if low < 0 or high // unit > population.high:
+        yield f"{where}: payloads of {low // unit} to {high // unit}, its digits hold 0 to {population.high}"
+    if dendrites is None or "add" not in dendrites.joins or compartments > dendrites.compartments.value:
+        yield f"{where}: sends digits from {compartments} compartments that add, the chip has no such neurons"
 
 
 def largest_product(network: Network, projection: Product) -> int:
@@ -143,7 +157,7 @@ def _delays(program: Program, projection: Projection) -> Iterator[str]:
     for source in projection.sources:
         sender = by_name[source.population]
         last = sender.depth - source.steps_back * interval + source.delay
-        last += sender.high - 1 if sender.neuron.kind == "burst" else 0
+        last += sender.duration - 1
         first = sender.depth - source.steps_back * interval + source.delay
         opens = target.depth if target.neuron.kind == "burst" else target.depth - interval + 1
         if first < opens or last > target.depth or not 1 <= source.delay <= limit:

@@ -119,11 +119,18 @@ def recount(program: Program) -> dict[str, Ints]:
         on = tiles[program.synapses["tile"][program.synapses["projection"] == number]]
         positions = np.ones(len(on)) if chip.limits.axon_types else _volume(on[list(_columns(_AXES[:2]))])
         inputs += np.bincount(on["core"], weights=digits * positions, minlength=n)
+    sent = np.array([p.digits for p in program.network.populations], np.int64)[tiles["population"]]
+    again = np.maximum(0, sent - 1)  # digits that their neurons take off their own sums
+    inputs += np.bincount(tiles["core"], weights=again * _volume(tiles[list(_columns(_AXES[:2]))]), minlength=n)
+    carried = _carried(program, lines) * np.maximum(1, sent)
+    words = np.rint(inputs).astype(np.int64) if chip.limits.axon_types else _synapse_words(program)
+    one = _list_words(1, True, chip, chip.weight_format(program.origin.weight_bits).stored_bits)
+    words = words + _counts(tiles["core"], again * _volume(tiles[list(_columns(_AXES[2:]))]) * one, n)
     return {
         "neurons": _counts(tiles["core"], _volume(tiles) * copies[tiles["population"]], n),
         "input_axons": np.rint(inputs).astype(np.int64),
-        "output_axons": _counts(tiles["core"], _carried(program, lines), n),
-        "synapse_words": np.rint(inputs).astype(np.int64) if chip.limits.axon_types else _synapse_words(program),
+        "output_axons": _counts(tiles["core"], carried + again * _volume(tiles), n),
+        "synapse_words": words,
     }
 
 
@@ -193,7 +200,8 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
     if isinstance(projection, Bias):
         return _digits(projection) * _list_words(t1 - t0, skips, chip, stored)
     if isinstance(projection, Pool):
-        return (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
+        digits = program.network.by_name[projection.sources[0].population].digits
+        return max(1, digits) * (t1 - t0) * _list_words(projection.kernel[0] * projection.kernel[1], True, chip, stored)
     if not isinstance(projection, Conv | MaxConv):
         raise TypeError(f"no resource rule for projection {projection.name!r} of kind {projection.kind!r}")
     kh, kw, per_in, n_out = projection.weight.shape
@@ -275,7 +283,7 @@ def _payload_bits(program: Program) -> Ints:
         products = [by_name[s.population] for s in bundle if by_name[s.population].neuron.kind == "product"]
         digits = [p for p in products if p.coding != "graded"]
         widths = [len(f"{p.high:b}") * (1 + p.signed) for p in digits]
-        bits.append(max(widths, default=1))
+        bits.append(max([*widths, *(by_name[s.population].digits for s in bundle)], default=1) or 1)
     return np.array(bits, np.int64)
 
 

@@ -117,12 +117,24 @@ def channels_read(projection: Projection, source: Population) -> tuple[int, int]
 
 
 def payload_bits(population: Population) -> int:
-    """Axons a position's payload takes where a spike is one bit: a product's integer is sent as its binary digits.
+    """Axons a position's payload takes where a spike is one bit: an integer that is sent as its binary digits.
 
-    Digits of negative integers have axons of their own, with negative weights.
+    Digits of negative integers of a product have axons of their own, with negative weights.
     """
+    if population.coding == "digits":
+        return population.digits
     digits = population.neuron.kind == "product" and population.coding != "graded"
     return population.high.bit_length() * (2 if population.signed else 1) if digits else 1
+
+
+def corrections(population: Population, tc: Ints, chip: ChipSpec, bits: int) -> tuple[int, Ints]:
+    """What neurons that send digits need beside their readers: each digit but the last takes itself off the sum.
+
+    Returns the output axons of a neuron, which are also input axons of its position, and the words of their lists in a
+    tile of ``tc`` channels.
+    """
+    own = max(0, population.digits - 1)
+    return own, np.asarray(own * tc * list_words(np.ones_like(tc), True, chip, bits))
 
 
 def lines_of(projection: Projection) -> int:
@@ -198,8 +210,8 @@ def shared_words(
     if isinstance(projection, Bias):
         return lists(bias_axons(projection), tc, indexed=has_gaps(projection, chip, bits))
     assert source is not None
-    if isinstance(projection, Pool):
-        return lists(tc, projection.kernel[0] * projection.kernel[1], indexed=True)
+    if isinstance(projection, Pool):  # each digit has its own weight, so its own lists
+        return lists(tc * max(1, source.digits), projection.kernel[0] * projection.kernel[1], indexed=True)
     if isinstance(projection, Conv | MaxConv):
         per_in = projection.weight.shape[2]
         per_out = target.channels // projection.groups

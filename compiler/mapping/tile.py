@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.axes import read_sizes, times_read
-from compiler.mapping.demand import Ints, Window, input_axons, source_channels, source_of, synapse_words, windows
+from compiler.mapping.demand import (
+    Ints,
+    Window,
+    corrections,
+    input_axons,
+    source_channels,
+    source_of,
+    synapse_words,
+    windows,
+)
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 from neurochip.network.network import Network, Population
@@ -189,7 +198,7 @@ def copies_needed(
 
 def axons_of(projection: Projection, source: Population) -> int:
     """Axons that one neuron of ``source`` takes on each core that reads it through ``projection``."""
-    return sum(s.lines for s in projection.sources if s.population == source.name)
+    return max(1, source.digits) * sum(s.lines for s in projection.sources if s.population == source.name)
 
 
 def candidates(population: Population) -> tuple[Ints, Ints, Ints]:
@@ -224,7 +233,8 @@ def demands(
         source = source_of(network, projection)
         axons = axons + input_axons(projection, source, population, th, tw, tc, chip)
         words = words + synapse_words(projection, source, population, th, tw, tc, chip, bits)
-    outputs = np.zeros_like(th)
+    own, listed = corrections(population, tc, chip, bits)
+    axons, words, outputs = axons + own * th * tw, words + listed, own * th * tw * tc
     for projection in readers:
         rows, columns, channels = coverage(network, projection, population, tilings[projection.target])
         times = axons_of(projection, population)
@@ -324,7 +334,8 @@ def source_traffic(network: Network, population: Population, shape: tuple[Ints, 
             continue
         rows, columns = windows(projection, source, population)
         read = read_total(rows, th, population.height) * read_total(columns, tw, population.width)
-        total += sum(s.lines for s in projection.sources) * read * channel_total(projection, source, population, tc)
+        lines = max(1, source.digits) * sum(s.lines for s in projection.sources)
+        total += lines * read * channel_total(projection, source, population, tc)
     return total
 
 

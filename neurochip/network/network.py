@@ -14,7 +14,7 @@ from neurochip.network.projections import STORED_IF_SET, Projection, Source
 
 NeuronKind = Literal["lif", "source", "product", "readout", "burst", "graded"]
 ResetKind = Literal["hard", "soft"]
-Coding = Literal["spikes", "graded"]
+Coding = Literal["spikes", "graded", "digits"]
 Home = Literal["core", "host"]
 
 
@@ -26,8 +26,8 @@ class Neuron:
         kind: ``lif`` fires; ``source`` replays input spikes; ``product`` sends its integer input on as a payload
             (spiking attention) and keeps no state; ``readout`` integrates and never fires; ``burst`` sends the sum
             of a step's input, if positive, as that many spikes in the ticks that follow, one a tick, and then forgets;
-            ``graded`` sends that sum, in units of ``threshold``, as one spike with a payload of at most the
-            population's ``high``, and then forgets.
+            ``graded`` sends that sum, in units of ``threshold``, as a payload of at most the population's ``high``, and
+            then forgets.
         decay: leak field of ``Arithmetic``; 0 keeps the membrane, ``2**decay_bits`` would forget it.
         threshold: raw membrane units; compared as the chip's ``Arithmetic.fires`` says.
         reset: ``hard`` sets the membrane to 0, ``soft`` subtracts ``threshold + threshold_offset``.
@@ -54,9 +54,11 @@ class Population:
         copies: how often a core holds each neuron, with the same synapses, where a neuron reaches few destinations;
             the copies fire together. Set by the mapping.
         inverted: channels whose neurons fire where the model's are silent, and the other way round.
-        compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``).
-        coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; otherwise spikes
-            are unit spikes, and a product's payload travels as its binary digits.
+        compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``), and
+            the compartments that send digits.
+        coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; ``digits`` = a
+            graded neuron sends its payload in binary, the highest digit first, one a tick, each from a compartment
+            of its own; otherwise spikes are unit spikes, and a product's payload travels as its binary digits at once.
         signed: payloads of a product or source may be negative, down to ``-high``; digits of such a product have axons
             of their own.
     """
@@ -89,7 +91,14 @@ class Population:
     @property
     def duration(self) -> int:
         """Ticks over which the spikes of one step leave, the population's own tick included."""
+        if self.coding == "digits":
+            return self.digits
         return self.high if self.neuron.kind == "burst" else 1
+
+    @property
+    def digits(self) -> int:
+        """Compartments that send the binary digits of a payload, one each; 0 where payloads travel otherwise."""
+        return self.high.bit_length() if self.coding == "digits" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

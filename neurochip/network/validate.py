@@ -127,7 +127,7 @@ def _population(network: Network, p: Population) -> Iterator[str]:
     if not 1 <= p.copies <= MAX_COPIES or (p.copies > 1 and neuron.kind not in ("lif", "burst", "graded")):
         yield f"{where}: expected 1 to {MAX_COPIES} copies of firing neurons, found {p.copies} of kind {neuron.kind!r}"
     if p.duration > network.interval:
-        yield f"{where}: a burst of {p.duration} spikes does not fit an interval of {network.interval} ticks"
+        yield f"{where}: {p.duration} ticks of sending do not fit an interval of {network.interval} ticks"
     incoming = [q for q in network.projections if q.target == p.name]
     products = [q for q in incoming if isinstance(q, Product)]
     weighted = [q for q in incoming if isinstance(q, Matrix | Gated)]  # see ``validate_products``
@@ -137,8 +137,10 @@ def _population(network: Network, p: Population) -> Iterator[str]:
         if (neuron.kind == "product") == (product.method == "plastic"):
             wanted = "neurons" if product.method == "plastic" else "a product population"
             yield f"{where}: expected {wanted} for product projection {product.name!r}"
-    if neuron.kind == "graded" and (neuron.threshold < 1 or p.coding != "graded"):
-        yield f"{where}: expected graded coding and a positive unit, found {p.coding!r} and {neuron.threshold}"
+    if neuron.kind == "graded" and (neuron.threshold < 1 or p.coding == "spikes"):
+        yield f"{where}: expected payloads and a positive unit, found coding {p.coding!r} and {neuron.threshold}"
+    if p.coding == "digits" and neuron.kind != "graded":
+        yield f"{where}: expected graded neurons, which alone send digits, found {neuron.kind!r}"
     if p.coding not in get_args(Coding) or (
         p.coding == "graded" and neuron.kind not in ("graded", "product", "source")
     ):
@@ -159,8 +161,8 @@ def _replay(network: Network, p: Population) -> Iterator[str]:
 
 
 def _compartments(network: Network, populations: dict[str, Population]) -> Iterator[str]:
-    """Each neuron has one compartment, and those of each ``MaxConv`` it reads."""
-    joined = dict.fromkeys(populations, 1)
+    """Each neuron has one compartment, one for each digit it sends, and those of each ``MaxConv`` it reads."""
+    joined = {name: 1 + p.digits for name, p in populations.items()}
     for projection in network.projections:
         if isinstance(projection, MaxConv):
             source, target = populations[projection.sources[0].population], populations[projection.target]
@@ -187,8 +189,8 @@ def _ends(projection: Projection, populations: dict[str, Population]) -> Iterato
             yield f"source {p.name!r} is a readout, which never fires"
         if not 0 <= source.steps_back <= MAX_TIMESTEPS:
             yield f"steps back to {p.name!r}: expected 0 to {MAX_TIMESTEPS}, found {source.steps_back}"
-        if populations[projection.target].neuron.kind == "burst" and p.neuron.kind == "burst":
-            yield f"source {p.name!r} is a burst, which cannot arrive in one tick as the burst it feeds needs"
+        if populations[projection.target].neuron.kind == "burst" and p.duration > 1:
+            yield f"source {p.name!r} sends for {p.duration} ticks, the burst it feeds needs all in one tick"
     grids = {(p.height, p.width, p.channels) for p in (populations[name] for name in names)}
     if len(grids) > 1:
         yield f"expected sources of one shape, found {' and '.join(map(str, sorted(grids)))}"

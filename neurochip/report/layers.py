@@ -191,7 +191,8 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
     on_core = population.neuron.kind in ("lif", "readout", "burst", "graded") and population.home == "core"
     messages = counts.to_processors + (0 if on_core else counts.packets)
     units = messages if uses_units(network, population) else 0
-    updates = population.size * population.copies * program.network.ticks * trace.inputs if on_core else 0
+    held = population.size * population.copies * population.compartments
+    updates = held * program.network.ticks * trace.inputs if on_core else 0
     return EventCounts(
         ops_dense=ops["dense"],
         ops_conv=ops["conv"],

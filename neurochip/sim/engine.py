@@ -213,7 +213,7 @@ class Batch:
     def _advance(self, plan: PopulationPlan) -> Sent | None:
         """One population's tick: read, update, send. Populations share nothing but the books, which have a lock.
 
-        Between its own ticks a population takes in what arrives early, and a burst sends what is left of it.
+        Between its own ticks a population takes in what arrives early, and sends what is left of a burst or payload.
         """
         step, since = self._step_of(plan)
         for number, projection in enumerate(plan.incoming):
@@ -221,9 +221,8 @@ class Batch:
         if since == 0:
             emission = self._step(plan, step)
         elif 0 < since < plan.population.duration:
-            events, rest = bursts.leaving(self.buffers[plan.number].membrane, since)
+            emission, rest = products.later(self.buffers[plan.number].membrane, since, plan.population)
             self._book_active(plan, bursts.by_slice(rest, plan.slice_width))
-            emission = Emission(events)
         else:
             return None
         self.buffers[plan.number].emitted[self.tick] = emission
@@ -253,7 +252,8 @@ class Batch:
             emission, active, clips = Emission(bursts.leaving(values, 0)[0], burst=values), touched, 0
         elif population.neuron.kind == "graded":
             value, active, wraps, over = products.graded(current, buffers.constant, plan, self.network.arithmetic)
-            emission, clips = Emission(products.one_packet_each(value), value.reshape(self.size, -1, value.shape[1])), 0
+            buffers.membrane[:] = value
+            emission, clips = products.graded_emission(value, population), 0
             with self.books:
                 self.totals.saturations += over
         else:

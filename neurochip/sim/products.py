@@ -11,7 +11,7 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Population
 from neurochip.network.projections import Product
 from neurochip.network.reference import bounded, by_head, matmul, outer_product
-from neurochip.sim.bursts import by_slice
+from neurochip.sim.bursts import by_slice, leaving
 from neurochip.sim.kernels import payloads
 from neurochip.sim.kernels.events import Events, counts_of, events_of
 from neurochip.sim.kernels.ticks import DENSE, LEARNING, Work
@@ -137,6 +137,33 @@ def replayed(frame: Counts, population: Population) -> Emission:
         return Emission(events_of(rows))
     payload = rows.astype(np.int32).reshape(len(frame), population.positions, population.channels)
     return payload_emission(payload, population.coding)
+
+
+def graded_emission(payload: NDArray[np.int32], population: Population) -> Emission:
+    """What graded neurons send in their own tick: ``payload`` (rows, C), or its highest digit."""
+    if population.coding == "digits":
+        return digit(payload, 0, population)
+    return Emission(one_packet_each(payload), by_input(payload, population))
+
+
+def later(values: NDArray[np.int32], since: int, population: Population) -> tuple[Emission, NDArray[np.bool_]]:
+    """What of a step's ``values`` (rows, C) leaves ``since`` ticks after the neurons' own, and who has some left."""
+    if population.coding != "digits":
+        events, rest = leaving(values, since)
+        return Emission(events), rest
+    return digit(values, since, population), values & ((1 << (population.digits - since)) - 1) != 0
+
+
+def digit(payload: NDArray[np.int32], since: int, population: Population) -> Emission:
+    """The digit of ``payload`` (rows, C) that leaves ``since`` ticks after the neurons' own tick, highest first."""
+    worth = np.int32(1 << (population.digits - 1 - since))
+    nothing = Events(np.zeros(len(payload) + 1, np.int64), np.zeros(0, np.int32))
+    return Emission(nothing, by_input(payload & worth, population), payload.astype(np.int64) if since == 0 else None)
+
+
+def by_input(payload: NDArray[np.int32], population: Population) -> NDArray[np.int32]:
+    """(rows, C) as (inputs, positions, C)."""
+    return payload.reshape(-1, population.positions, population.channels)
 
 
 def one_packet_each(payload: NDArray[np.int32]) -> Events:

@@ -20,9 +20,9 @@ Constant = NDArray[np.int32] | NDArray[np.int64]
 
 @dataclass(slots=True, eq=False)
 class Emission:
-    """What one population sent in one tick: events, or integer payloads (B, P, C) of a product.
+    """What one population sent in one tick: events, or integer payloads (B, P, C) of a product or graded neurons.
 
-    ``burst``: all spikes of the step (rows, C), of which ``events`` are those of its first tick.
+    ``burst``: all spikes, or the whole payload, of the step (rows, C), of which this is what leaves in the first tick.
     """
 
     events: Events

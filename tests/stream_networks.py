@@ -1,0 +1,70 @@
+"""Networks whose neuron layers read the currents of all layers before them, as a membrane shortcut makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiler.legal.stream_cuts import Plan, streams_of
+from compiler.legal.stream_sums import sum_of
+from neurochip.chip.spec import ChipSpec
+from neurochip.network.arithmetic import Arithmetic
+from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
+from neurochip.network.projections import Bias, Conv, Dense, Gather, Projection, Source
+
+
+def residual(
+    depth: int, channels: int, side: int = 1, timesteps: int = 1, seed: int = 0, top: int = 9, kernels: int = 1
+) -> Network:
+    """Spikes ``x``, layers ``l0``, ``l1``, ... that read the currents of ``x`` and of all layers before, a readout.
+
+    Every other current comes from a convolution with ``kernels`` x ``kernels`` taps; odd layers have a bias.
+    """
+    rng = np.random.default_rng(seed)
+    rules = Arithmetic()
+
+    def grid(name: str, neuron: Neuron, size: int = side) -> Population:
+        return Population(name=name, height=size, width=size, channels=channels, neuron=neuron, origin=name)
+
+    names = [f"l{i}" for i in range(depth)]
+    weights = {i: rng.integers(-top, top + 1, (kernels, kernels, channels, channels)) for i in range(depth)}
+    populations = [grid("x", Neuron(kind="source"))]
+    projections: list[Projection] = []
+    for i, name in enumerate(names):
+        populations.append(grid(name, Neuron(kind="lif", decay=2048, threshold=top << 6)))
+        for j in range(i + 1):
+            told = f"c{j}" if i == j else f"c{j}@{name}"
+            source, weight = (Source(("x", *names)[j]),), weights[j].astype(np.int8)
+            common = {"name": told, "sources": source, "target": name, "origin": f"c{j}", "counted": i == j, "shift": 6}
+            projections.append(
+                Conv(**common, weight=weight, padding=(kernels // 2, kernels // 2))
+                if j % 2
+                else Dense(**common, weight=weight[0, 0])
+            )
+        if i % 2:
+            bias = rng.integers(-top, top + 1, (1, channels)).astype(np.int16)
+            projections.append(
+                Bias(name=f"{name}.bias", sources=(), target=name, origin=name, weight=bias, shifts=(6,))
+            )
+    populations.append(grid("y", Neuron(kind="readout"), 1))
+    last = rng.integers(-top, top + 1, (channels, channels)).astype(np.int8)
+    projections.append(
+        Gather(name="y.synapses", sources=(Source(names[-1]),), target="y", origin="y", weight=last, shift=6)
+    )
+    return Network(
+        name="residual",
+        timesteps=timesteps,
+        populations=tuple(populations),
+        projections=tuple(projections),
+        input=InputSpec(shape=(channels, side, side), kind="spikes", scale=1.0, low=0, high=1),
+        readout=ReadoutSpec(population="y", scale=1.0, divisor=timesteps, bias=(0.0,) * channels),
+        arithmetic=rules,
+    )
+
+
+def plans_at(network: Network, levels: set[int], chip: ChipSpec) -> tuple[Plan, ...]:
+    """Sums at the given levels of every stream, whether or not they pay."""
+    found = []
+    for stream in streams_of(network):
+        sums = [sum_of(network, stream[: i + 1], chip, 8) for i in sorted(levels) if i < len(stream)]
+        found.append(Plan(levels=stream, sums=tuple(s for s in sums if s is not None), before=1.0, after=0.0))
+    return tuple(found)
