@@ -22,6 +22,9 @@ from neurochip.network.projections import Product
 from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, UNIT, Layer, Origin, Program, Table
 from neurochip.program.routes import Routing
 
+ROUTES_AT_ONCE = 1 << 20
+"""Routes that are worked out together where all of them are looked at once."""
+
 
 def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...]) -> Program:
     """Map ``network`` onto as many chips as it needs.
@@ -167,12 +170,12 @@ def core_traffic(network: Network, tiles: Table, ports: Table, routing: Routing,
     lines = np.array([bundle[0].lines for bundle in bundles_of(network)], np.int64)
     sources, targets, weights = [], [], []
     for number, population in enumerate(network.populations):
-        for fan in routing.fans(number):
-            routes = fan.routes()
+        for part in (part for fan in routing.fans(number) for part in fan.parts(ROUTES_AT_ONCE)):
+            routes = part.routes()
             sources.append(tiles["core"][routes[:, 0]])
             targets.append(ports["core"][routes[:, 1]])
-            flows = sent_neurons(tiles, fan) * payload_bits(population) * lines[fan.bundle]
-            weights.append(np.repeat(flows, fan.readers))
+            flows = sent_neurons(tiles, part) * payload_bits(population) * lines[part.bundle]
+            weights.append(np.repeat(flows.astype(np.int32), part.readers))
     nothing = np.empty(0, np.int32)
     source, target, weight = (np.concatenate([nothing, *parts]) for parts in (sources, targets, weights))
     return Traffic(n_cores, source, target, weight)

@@ -73,6 +73,15 @@ class Fan(NamedTuple):
         """(n, 6) int64: the box of each group."""
         return self.groups.boxes[self.group]
 
+    def parts(self, most: int) -> Iterator[Fan]:
+        """This fan cut between tiles into parts of about ``most`` routes, or more where one tile has more."""
+        before = np.cumsum(self.readers) - self.readers
+        first = np.flatnonzero(np.append(True, self.tile[1:] != self.tile[:-1]))[: len(self.tile)]
+        part = before[first] // most
+        starts = first[np.append(True, part[1:] != part[:-1])] if len(first) else first
+        for begin, end in zip(starts, np.append(starts[1:], len(self.tile)), strict=True):
+            yield self._replace(tile=self.tile[begin:end], group=self.group[begin:end])
+
     def routes(self) -> Int32:
         """(routes, 3) int32: source tile, port, delay of every route, in order."""
         readers = self.readers

@@ -56,6 +56,17 @@ def test_routes_of_one_tile_to_equal_boxes_of_a_bundle_stand_together(program: P
         assert changes == len(np.unique(keys, axis=0))
 
 
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_parts_of_a_fan_are_its_routes_in_order_and_no_tile_is_in_two(program: Program, most: int) -> None:
+    for number in range(len(program.network.populations)):
+        for fan in program.routing.fans(number):
+            parts = list(fan.parts(most))
+            assert np.array_equal(np.concatenate([part.routes() for part in parts]), fan.routes())
+            tiles = [set(part.tile.tolist()) for part in parts]
+            assert sum(map(len, tiles)) == len(set().union(*tiles))
+            assert all(part.readers[part.tile < part.tile[-1]].sum() < most for part in parts)
+
+
 def test_an_empty_port_hears_nothing(program: Program) -> None:
     for where in ((0, 0), (1, 1), (6, 6)):
         port = np.zeros(1, PORTS)
