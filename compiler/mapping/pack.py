@@ -13,7 +13,7 @@ from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 
 WINDOW, TRIES = 256, 10_000_000
-"""A small tile looks for room in this many of the latest cores, or in more while all tiles try ``TRIES`` together."""
+"""Small tiles look for room in this many of the latest cores, or in more while all tiles try ``TRIES`` together."""
 
 
 def pack(
@@ -25,25 +25,31 @@ def pack(
     Raises ``CapacityError`` if the chip's largest system has too few cores.
     """
     limits = np.array([getattr(chip.limits, name) for name in RESOURCES], np.int64)
-    free = np.empty((sum(t.n_tiles for t in tilings), len(RESOURCES)), np.int64)
-    assigned, used = [], 0
-    window = max(WINDOW, TRIES // max(len(free), 1))
+    n_tiles = sum(t.n_tiles for t in tilings)
+    free = np.tile(limits, (n_tiles, 1))
+    assigned, used = [np.empty(0, np.int64)], 0
+    window = max(WINDOW, TRIES // max(n_tiles, 1))
     held = Held(chip)
     for number, tiling in enumerate(tilings):
         needed = None if formats is None else formats[number]
         need = np.array([tiling.demand[name] for name in RESOURCES], np.int64)
-        for _ in range(tiling.n_tiles):
-            start = max(0, used - window)
-            room = np.flatnonzero((free[start:used] >= need).all(axis=1))
-            fitting = (start + int(r) for r in room if needed is None or held.fits(start + int(r), needed))
-            core = next(fitting, used)
-            if core == used:
-                used += 1
-                free[core] = limits
-            if needed is not None:
+        start = max(0, used - window)
+        times = holds(free[start:used], need, tiling.n_tiles)
+        each = max(1, int(holds(limits[None], need, tiling.n_tiles)[0]))
+        if needed is not None:
+            for core in np.flatnonzero(times).tolist():
+                times[core] *= held.fits(start + core, needed)
+            each = each if held.fits(used, needed) else 1
+        shared = np.repeat(np.arange(start, used), times)[: tiling.n_tiles]
+        fresh = used + np.arange(tiling.n_tiles - len(shared)) // each
+        cores = np.concatenate([shared, fresh])
+        taken, counts = np.unique(cores, return_counts=True)
+        free[taken] -= need * counts[:, None]
+        if needed is not None:
+            for core in taken.tolist():
                 held.add(core, needed)
-            free[core] -= need
-            assigned.append(core)
+        used = max(used, int(cores[-1]) + 1)
+        assigned.append(cores)
     available = chip.max_chips * chip.cores_per_chip
     if used > available:
         largest = max(tilings, key=lambda t: t.n_tiles)
@@ -53,7 +59,13 @@ def pack(
             f"layer {largest.population.origin!r} alone takes {largest.n_tiles} tiles. "
             "Use fewer --weight-bits, a smaller model, or a chip with larger cores"
         )
-    return np.array(assigned, np.int64)
+    return np.concatenate(assigned)
+
+
+def holds(free: NDArray[np.int64], need: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """(n,) int64: how many tiles that ``need`` (resources,) fit in ``free`` (n, resources), at most ``most``."""
+    times: NDArray[np.int64] = np.where(need > 0, free // np.maximum(need, 1), most).min(axis=1)
+    return np.minimum(times, most)
 
 
 def lower_bound(tilings: list[Tiling], chip: ChipSpec) -> int:
