@@ -20,7 +20,7 @@ from compiler.ir.text import print_graph
 from compiler.ir.verify import verify
 from compiler.legal import LEGAL, Choices
 from compiler.legal.choose_attention import choose_attention, estimates, print_estimates
-from compiler.legal.repeaters import with_repeaters
+from compiler.legal.repeaters import repeated_if_cheaper, with_repeaters
 from compiler.legal.target import MAX_INTERVAL
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph
@@ -169,21 +169,24 @@ def compile_encoded(
 
 
 def mapped(legal: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...], report: Report) -> Program:
-    """``legal`` balanced and mapped; where it does not fit the chip, once more with repeaters, if any would help."""
+    """``legal`` balanced and mapped; with repeaters where it does not fit the chip, or would take many more cores."""
 
     def balanced(network: Network) -> Network:
         timed = balance(network, chip.max_delay, exact=chip.limits.axon_types > 0)
         report("balance", lambda: print_network(timed))
         return timed
 
+    bits = origin.weight_bits
+    network = repeated_if_cheaper(legal, chip, bits)
+    validate_network(network, timed=False)
     try:
-        return map_network(balanced(legal), chip, origin, layers)
+        return map_network(balanced(network), chip, origin, layers)
     except CapacityError:
-        repeated = with_repeaters(legal, chip, origin.weight_bits)
-        if repeated is legal:
+        network = with_repeaters(legal, chip, bits)
+        if network is legal:
             raise
-        validate_network(repeated, timed=False)
-        return map_network(balanced(repeated), chip, origin, layers)
+        validate_network(network, timed=False)
+        return map_network(balanced(network), chip, origin, layers)
 
 
 def refuse_unknown(approximate: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.legal.splitters import axons_by_reader, grouped, splittable, with_splitters
 from compiler.lower.balance import balance
-from compiler.mapping.tile import Tiling, fixed_tiling, readers_of, search
+from compiler.mapping.tile import Tiling, fixed_tiling, readers_of, search, tile_network
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 from neurochip.network.network import Network, Population
@@ -14,6 +14,35 @@ WORTH = 0.9
 
 MANY = 0.25
 """Share of a core's output axons from which on a repeater is considered."""
+
+
+SAVES = 0.75
+"""Repeaters are put into a network that fits without them where it then takes at most this share of the cores."""
+
+LARGE = 1024.0
+"""Cores from which on that is looked at: each repeater lengthens an input by a tick."""
+
+
+def repeated_if_cheaper(network: Network, chip: ChipSpec, bits: int) -> Network:
+    """``network``, not balanced, or the same with repeaters where they spare a large one many cores."""
+    if chip.limits.axon_types or chip.limits.fan_out_per_neuron is not None:
+        return network
+    try:
+        plain = cores_of(network, chip, bits)
+        if plain < LARGE:
+            return network
+        repeated = with_repeaters(network, chip, bits)
+        return repeated if cores_of(repeated, chip, bits) <= SAVES * plain else network
+    except CapacityError:  # told, or helped, where it is mapped
+        return network
+
+
+def cores_of(network: Network, chip: ChipSpec, bits: int) -> float:
+    """Cores that the tiles of ``network`` fill, were they to pack well."""
+    tilings = tile_network(balance(network, chip.max_delay), chip, bits).values()
+    limits = chip.limits
+    shares = (t.n_tiles * max(n / getattr(limits, name) for name, n in t.demand.items()) for t in tilings if t.demand)
+    return float(sum(shares))
 
 
 def with_repeaters(network: Network, chip: ChipSpec, bits: int) -> Network:

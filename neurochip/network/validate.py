@@ -127,7 +127,7 @@ def _population(network: Network, p: Population) -> Iterator[str]:
     if not 1 <= p.copies <= MAX_COPIES or (p.copies > 1 and neuron.kind not in ("lif", "burst", "graded")):
         yield f"{where}: expected 1 to {MAX_COPIES} copies of firing neurons, found {p.copies} of kind {neuron.kind!r}"
     if p.duration > network.interval:
-        yield f"{where}: {p.duration} ticks of sending do not fit an interval of {network.interval} ticks"
+        yield f"{where}: sending for {p.duration} ticks does not fit an interval of {network.interval} ticks"
     incoming = [q for q in network.projections if q.target == p.name]
     products = [q for q in incoming if isinstance(q, Product)]
     weighted = [q for q in incoming if isinstance(q, Matrix | Gated)]  # see ``validate_products``

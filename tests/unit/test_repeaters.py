@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.legal.repeaters import SAVES, cores_of, repeated_if_cheaper, with_repeaters
 from compiler.lower.balance import balance
 from compiler.mapping.check import check_program
 from compiler.mapping.demand import repeated_lists, shared_words
@@ -69,6 +70,17 @@ def test_a_network_whose_neurons_reach_too_many_cores_compiles_with_repeaters_an
     check = Check(program.network, x)
     run_program(program, x, observe=check.observe)
     assert check.result()["exact"]
+
+
+def test_a_large_network_that_fits_takes_repeaters_where_they_spare_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    chip, network = small_chip(neurons=256, output_axons=80, words=200), wide()
+    plain, spared = cores_of(network, chip, 8), cores_of(with_repeaters(network, chip, 8), chip, 8)
+    assert spared <= SAVES * plain
+    assert repeated_if_cheaper(network, chip, 8) is network  # a small one, so that nothing is gained for its ticks
+    monkeypatch.setattr("compiler.legal.repeaters.LARGE", 100.0)
+    program = mapped(network, chip, ORIGIN, (), lambda _name, _text: None)
+    assert program.n_cores < plain
+    assert any(p.name.endswith(".split") for p in program.network.populations)
 
 
 def test_positions_with_equal_weights_share_their_lists() -> None:
