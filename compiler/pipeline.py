@@ -127,8 +127,12 @@ def encoder_places(graph: Graph, chip: ChipSpec, wanted: str) -> tuple[EncoderHo
     chosen = tuple(place for place in places if wanted in (place, "auto"))
     if not chosen:
         raise UnsupportedError(f"--encoder {wanted}: chip {chip.name!r} can take analog input on: {', '.join(places)}")
-    analog = any(not graph.type_of(node).is_counts for node in graph.inputs)
-    return chosen if analog else chosen[:1]
+    return chosen if takes_analog(graph) else chosen[:1]
+
+
+def takes_analog(graph: Graph) -> bool:
+    """Whether some input of ``graph`` is no spikes."""
+    return any(not graph.type_of(node).is_counts for node in graph.inputs)
 
 
 def compile_encoded(

@@ -17,7 +17,16 @@ from compiler.lower.state import Lowering
 from compiler.mapping.formats import formats_of, limited
 from compiler.mapping.pack import pack
 from compiler.mapping.tile import Tiling, tile_network
-from compiler.pipeline import Options, attention_method, chosen_attention, refuse_unknown, run_passes
+from compiler.pipeline import (
+    Options,
+    attention_method,
+    chosen_attention,
+    encoder_places,
+    refuse_unknown,
+    run_passes,
+    takes_analog,
+)
+from neurochip.chip.sections import EncoderHome
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, ChipError, UnsupportedError
 from neurochip.network.network import Network
@@ -46,7 +55,22 @@ class Collector:
 
 
 def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
-    """Check a float graph against ``chip``: every stage of the compiler but placement.
+    """Check a float graph against ``chip``, with the analog input in the first place that takes the model.
+
+    A place that the chip lacks is refused, and the rest is checked with the chip's own.
+    """
+    wrong = Collector()
+    places = wrong.attempt("encoder", lambda: encoder_places(graph, chip, options.encoder)) or chip.encoder.places
+    for place in places:
+        found = examine_encoded(graph, chip, replace(options, encoder=place))
+        if found.fits:
+            break
+    encoder = found.encoder if takes_analog(graph) else "none"
+    return replace(found, encoder=encoder, refusals=(*wrong.refusals, *found.refusals))
+
+
+def examine_encoded(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
+    """``examine`` with the analog input where ``options`` say: every stage of the compiler but placement.
 
     A width or attention method that the chip lacks is refused, and the rest is checked with the chip's own. A stage
     that fails ends the check, after all that it can find has been collected.
@@ -75,6 +99,7 @@ def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
         model=graph.name,
         chip=chip.name,
         weight_bits=bits,
+        encoder=options.encoder,
         attention=method,
         timesteps=graph.timesteps,
         refusals=tuple(found.refusals),
@@ -121,7 +146,8 @@ def legal_network(
 def approximated(graph: Graph, chip: ChipSpec, bits: int, options: Options) -> Graph:
     """The quantised graph; refuses unknown approximations as compiling does."""
     refuse_unknown(options.approximate)
-    return run_passes(graph, chip, bits, None, options.approximate)
+    place: EncoderHome = "core" if options.encoder == "core" else "host"
+    return run_passes(graph, chip, bits, None, options.approximate, place)
 
 
 def refused_nodes(graph: Graph, chip: ChipSpec, bits: int) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from compiler.feasibility.verdict import LayerUse
 from compiler.mapping.check_arithmetic import current_range
+from compiler.mapping.formats import modes_of
 from compiler.mapping.tile import (
     RESOURCES,
     Tiling,
@@ -44,6 +45,7 @@ def layer_uses(network: Network, tilings: dict[str, Tiling], chip: ChipSpec, bit
                 limit=limits[tightest],
                 copies=tiling.copies,
                 current_bits=current_bits(network, population),
+                mode=None if chip.core.modes is None else " and ".join(sorted(modes_of(network, population))) or "any",
             )
         )
     return tuple(sorted(found, key=lambda use: -use.share))

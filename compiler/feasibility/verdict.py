@@ -28,6 +28,7 @@ class LayerUse:
         need, limit: what one neuron takes, and what a core has. Above the limit the layer is refused.
         fan_out: axons that the most read neuron feeds; copies: how often a core must hold each neuron for that.
         current_bits: signed width of the largest possible current of a step; membrane limits are the chip's.
+        mode: of its cores, ``spiking`` or ``graded``, where the chip's cores have a mode.
     """
 
     layer: str
@@ -39,6 +40,7 @@ class LayerUse:
     limit: int
     copies: int
     current_bits: int
+    mode: str | None = None
 
     @property
     def share(self) -> float:
@@ -55,6 +57,7 @@ class Feasibility:
     """Whether a model can be compiled for a chip, without placing it.
 
     Attributes:
+        encoder: who convolves analog input, ``host`` or ``core``; ``none`` = the input is spikes.
         weight_bits, attention, timesteps: what was checked. exact: whether the network computes what the quantised
             model computes, as far as the compiler proves it (every refusal makes it False).
         refusals: everything found, in the order of the stages; empty = it compiles.
@@ -79,6 +82,7 @@ class Feasibility:
     ticks: int | None = None
     longest_delay: int | None = None
     fixes: tuple[str, ...] = ()
+    encoder: str = "host"
 
     @property
     def fits(self) -> bool:

@@ -24,10 +24,17 @@ class HostEnds:
     name: ClassVar[str] = "host-ends"
 
     def run(self, network: Network, chip: ChipSpec, choices: Choices) -> Network:
-        """Raises UnsupportedError for neurons that add encoded input and spikes, and for maxima of payloads."""
+        """Raises UnsupportedError for neurons that add encoded input and spikes, for maxima of payloads, and where
+        nothing is left for the chip.
+        """
         refuse_maxima(network, chip)
         names = {name for p in network.populations if (name := host_name(network, p, chip))}
         populations = tuple(replace(p, home="host") if p.name in names else p for p in network.populations)
+        if all(p.home == "host" or p.neuron.kind == "source" for p in populations):
+            raise UnsupportedError(
+                f"network {network.name!r}: with both its ends on the host nothing is left for {chip.name!r}; put "
+                "neurons behind the first layer"
+            )
         return replace(network, populations=populations)
 
 

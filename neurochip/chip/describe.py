@@ -30,8 +30,8 @@ class FigureRow:
 
 
 def describe(spec: ChipSpec) -> tuple[FigureRow, ...]:
-    """Every figure of ``spec`` in file order."""
-    return tuple(
+    """Every figure of ``spec`` in file order, then the times that follow from its matrix unit."""
+    rows = (
         FigureRow(
             key=".".join(path),
             value=value_text(figure),
@@ -41,6 +41,23 @@ def describe(spec: ChipSpec) -> tuple[FigureRow, ...]:
         )
         for path, figure in figures(spec)
     )
+    return (*rows, *_on_array(spec))
+
+
+def _on_array(spec: ChipSpec) -> Iterator[FigureRow]:
+    """Latencies that the file leaves to the lanes and the clock of its ``mac_array``."""
+    array = spec.mac_array
+    if array is None or array.mac_ns is None:
+        return
+    for name, profile in spec.profiles.items():
+        for event in (event for event, cost in profile.costs.items() if cost.latency is None):
+            yield FigureRow(
+                key=f"profiles.{name}.costs.{event}.latency",
+                value=f"{array.mac_ns:.3g} ns",
+                source=array.lanes.source,
+                status="D",
+                note=f"{value_text(array.lanes)} at {value_text(array.clock)}",
+            )
 
 
 def kinds(spec: ChipSpec) -> tuple[tuple[str, str], ...]:

@@ -190,7 +190,7 @@ def _profile(spec: ChipSpec, path: tuple[str, ...], profile: Profile) -> Iterato
     all_in = profile.costs.get("synaptic_event_all_in")
     if all_in is not None and all_in.energy.value is not None:
         for event, cost in profile.costs.items():
-            if event != "synaptic_event_all_in" and cost.energy.value:
+            if event not in ("synaptic_event_all_in", "mac_all_in") and cost.energy.value:
                 yield (
                     (*path, "costs", event, "energy"),
                     "an all-in energy per synaptic event already includes this; keep them in separate profiles",

@@ -102,6 +102,7 @@ def _print(found: Feasibility) -> None:
     facts = {
         "weight bits": found.weight_bits,
         "attention": found.attention,
+        "analog input": {"core": "cores multiply it", "host": "the host convolves it"}.get(found.encoder),
         "time steps": found.timesteps,
         "cores": found.cores,
         "cores of the largest system": found.available,
@@ -123,6 +124,7 @@ def _print(found: Feasibility) -> None:
             "a core has": use.limit,
             "share": f"{use.share:.1%}",
             "current bits": use.current_bits,
+            **({} if use.mode is None else {"core mode": use.mode}),
         }
         for use in shown
     ]

@@ -63,8 +63,9 @@ class EventCounts:
     unit_messages: int = 0
 
 
-SYNAPTIC: tuple[Event, ...] = (*(event for _, event in PRICES["synapses"]), "mac")
 ALL_IN: Event = "synaptic_event_all_in"
+WHOLE: dict[Event, Event] = {**dict.fromkeys((event for _, event in PRICES["synapses"]), ALL_IN), "mac": "mac_all_in"}
+"""Events that an all-in profile has a price for -> that price; it holds all that the chip spends."""
 
 Prices = Mapping[Event, float]
 """pJ of every event that a bill counts; 0 for events of a kind that cannot be billed."""
@@ -73,10 +74,10 @@ Prices = Mapping[Event, float]
 def unpublished_kinds(costs: Costs, counts: EventCounts) -> frozenset[str]:
     """Kinds that cannot be billed: one of their events happened in the run and its price is not published.
 
-    None where one figure stands for everything.
+    Where one figure stands for everything, only multiply-accumulates that have none of their own.
     """
     if costs.energy_pj[ALL_IN] is not None:
-        return frozenset()
+        return frozenset({"macs"} if counts.macs and costs.energy_pj["mac_all_in"] is None else ())
     return frozenset(
         kind
         for kind, priced in PRICES.items()
@@ -87,11 +88,14 @@ def unpublished_kinds(costs: Costs, counts: EventCounts) -> frozenset[str]:
 def billed_prices(costs: Costs, counts: EventCounts) -> Prices:
     """Prices in pJ for a run with ``counts``; the same for the total and every split of it, so that splits add up.
 
-    An all-in price is that of every synaptic event; then nothing else has one.
+    An all-in price is that of every synaptic event, or of every multiply-accumulate; then nothing else has one.
     """
-    all_in = costs.energy_pj[ALL_IN]
-    if all_in is not None:
-        return {event: all_in if event in SYNAPTIC else 0.0 for priced in PRICES.values() for _, event in priced}
+    if costs.energy_pj[ALL_IN] is not None:
+        return {
+            event: (costs.energy_pj[WHOLE[event]] or 0.0) if event in WHOLE else 0.0
+            for priced in PRICES.values()
+            for _, event in priced
+        }
     hidden = unpublished_kinds(costs, counts)
     return {
         event: 0.0 if kind in hidden else costs.energy_pj[event] or 0.0
@@ -158,16 +162,17 @@ class ChipBill:
 def chip_bill(program: Program, trace: Trace) -> ChipBill:
     """Everything the chip spent on all inputs: design rule static * t + neurons + synapses + axons + hops + I/O.
 
-    An all-in figure per synaptic event stands alone: it is never added to any of these.
+    An all-in figure per synaptic event, or multiply-accumulate, stands alone: it is never added to any of these.
     """
     costs = program.chip.costs(program.origin.profile)
     price = costs.energy_pj["host_write"]
     counts = run_counts(program, trace)
     if costs.energy_pj[ALL_IN] is not None:
-        joules = sum(joules_by_kind(billed_prices(costs, counts), counts).values())
-        return ChipBill(
-            kinds={"all_in": joules}, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published
-        )
+        joules = joules_by_kind(billed_prices(costs, counts), counts)
+        found: dict[str, float | None] = {"all_in": joules["synapses"]}
+        if counts.macs:
+            found["macs_all_in"] = None if unpublished_kinds(costs, counts) else joules["macs"]
+        return ChipBill(kinds=found, profile=costs.profile, assumed=costs.assumed, not_published=costs.not_published)
     hidden = unpublished_kinds(costs, counts)
     known = program.chip.profiles[costs.profile].costs
     kinds: dict[str, float | None] = {

@@ -185,8 +185,7 @@ def layer_counts(program: Program, trace: Trace, population: Population) -> Even
     learnt = 0
     for projection in network.incoming[population.name]:
         done = trace.projections[projection.name]
-        multiplied = list_of(network, projection) in ("processor", "unit")
-        ops[list_of(network, projection)] += done.ops if multiplied else done.booked
+        ops[list_of(network, projection)] += done.booked
         learnt += done.updates
     on_core = population.neuron.kind in ("lif", "readout", "burst", "graded") and population.home == "core"
     messages = counts.to_processors + (0 if on_core else counts.packets)

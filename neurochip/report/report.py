@@ -19,7 +19,7 @@ from neurochip.sim.trace import Trace
 RULE_LINES = (
     "Sums run over all inputs; per_input holds means.",
     "AC: one accumulate per spike and synapse reached, padding excluded; an integer activation k counts k times.",
-    "MAC: analog input on the host, done once per frame (mac_every_step counts a replayed image T times).",
+    "MAC: analog input, on the host once a frame (mac_every_step: T times), on cores in every step; and payloads.",
     "overhead_ops: pools, relays, payload digits and biases; the chip pays for them, the 45 nm count leaves them out.",
     "energy.ops_45nm = 0.9 pJ AC + 4.6 pJ MAC (Horowitz 2014, 32-bit float).",
     "energy.ann_45nm = dense MACs of the same layers x 4.6 pJ, one pass.",

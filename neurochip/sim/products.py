@@ -39,7 +39,9 @@ def book_attended(counts: Counts, plan: PopulationPlan, totals: LayerCounts, wor
     totals.effective += effective
     totals.coincidences += coincidences
     for row, of_tile in zip(plan.tiles, counts, strict=True):
-        work.processor_ops[:, row[5]] += of_tile[:, 0]
+        each = np.full(len(of_tile), plan.whole_products[0]) if plan.whole_products else of_tile[:, 0]
+        work.processor_ops[:, row[5]] += each
+        totals.booked += int(each.sum())
 
 
 def payload_emission(payload: NDArray[np.int32], coding: str) -> Emission:

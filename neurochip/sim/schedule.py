@@ -27,7 +27,7 @@ from neurochip.network.projections import (
     Weights,
     narrowest,
 )
-from neurochip.program.image import Program, Table
+from neurochip.program.image import PROCESSOR, Program, Table
 from neurochip.sim.crossbar import Crosspoints, crosspoints_of
 from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.indexed import Offsets, add_indexed
@@ -38,6 +38,7 @@ from neurochip.sim.offsets import offsets_of
 from neurochip.sim.panels import panels_of
 from neurochip.sim.rules import update_rules
 from neurochip.sim.weighted import WeightedPlan, weighted_plan
+from neurochip.sim.whole_products import whole_products
 
 Kernel = Callable[..., Any]
 DENSE_FROM = 0.2
@@ -99,6 +100,7 @@ class PopulationPlan:
         slice_width: neurons of one position on one core.
         weighted: how a product with weighted sums is computed.
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core).
+        whole_products: on a matrix unit, the operations of one head in one step, part by part; else empty.
         bias_ops: cores of the population, and the accumulates one bias axon causes on each in one step.
     """
 
@@ -113,6 +115,7 @@ class PopulationPlan:
     product: Product | None
     product_sources: tuple[tuple[int, int], ...]
     weighted: WeightedPlan | None
+    whole_products: tuple[int, ...]
     bias_ops: tuple[NDArray[np.int64], NDArray[np.int64]]
 
     @property
@@ -198,8 +201,14 @@ def _plan_population(
         product=product,
         product_sources=operands_of(network, population, number_of),
         weighted=weighted_plan(network, population),
+        whole_products=whole_products(network, population) if on_matrix_unit(program, own) else (),
         bias_ops=_bias_ops(own),
     )
+
+
+def on_matrix_unit(program: Program, tiles: Table) -> bool:
+    """Whether ``tiles`` are products on processors that have one."""
+    return program.chip.processors_multiply and bool((program.cores["kind"][tiles["core"]] == PROCESSOR).all())
 
 
 def operands_of(network: Network, target: Population, number_of: dict[str, int]) -> tuple[tuple[int, int], ...]:

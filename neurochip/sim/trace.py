@@ -43,8 +43,9 @@ class CoreCounts:
 class LayerCounts:
     """Totals of one projection over all inputs.
 
-    ``ops``: accumulates of the model's arithmetic. ``booked``: synaptic operations the cores did for it: crosspoints
-    that met a spike on crossbars, none for what the host computes, else the same. ``updates``: synapses changed.
+    ``ops``: accumulates of the model's arithmetic. ``booked``: operations that were done for it: crosspoints that met a
+    spike on crossbars, whole products on matrix units, none for what the host computes, else the same. ``updates``:
+    synapses changed.
     """
 
     ops: int = 0

@@ -78,4 +78,9 @@ def book_weighed(
         totals[projection.name].ops += done
         totals[projection.name].effective += effective
     for row, of_tile in zip(layer.tiles, counts, strict=True):
-        work.processor_ops[:, row[5]] += of_tile[:, :, 0].sum(axis=0)
+        each = of_tile[:, :, 0]  # (parts, B)
+        if layer.whole_products:
+            each = np.broadcast_to(np.array(layer.whole_products)[:, None], each.shape)
+        work.processor_ops[:, row[5]] += each.sum(axis=0)
+        for projection, ops in zip((plan.matrix, plan.gated), each, strict=True):
+            totals[projection.name].booked += int(ops.sum())
