@@ -40,10 +40,10 @@ def limited(chip: ChipSpec) -> bool:
 
 @dataclass(slots=True)
 class Held:
-    """The formats that cores hold so far, within the limits of ``chip``; without limits nothing is kept."""
+    """What cores hold, as numbers of ``states``, within the limits of ``chip``; 0 is an empty core."""
 
     chip: ChipSpec
-    cores: dict[int, dict[str, Values]] = field(default_factory=dict)
+    states: list[dict[str, Values]] = field(default_factory=lambda: [{}])
 
     @property
     def limits(self) -> dict[str, int]:
@@ -53,13 +53,14 @@ class Held:
         limits = {kind: limit.value for kind, limit in found.items() if limit is not None}
         return {**limits, "mode": 1} if self.chip.one_mode_a_core else limits
 
-    def fits(self, core: int, needed: dict[str, Values]) -> bool:
-        """Whether ``core`` can hold ``needed`` beside what it holds."""
-        held = self.cores.get(core, {})
-        return all(len(held.get(kind, frozenset()) | needed[kind]) <= limit for kind, limit in self.limits.items())
+    def fits(self, state: int) -> bool:
+        """Whether a core can hold what ``state`` holds."""
+        return all(len(self.states[state].get(kind, ())) <= limit for kind, limit in self.limits.items())
 
-    def add(self, core: int, needed: dict[str, Values]) -> None:
-        """``core`` takes ``needed``."""
-        held = self.cores.setdefault(core, {})
-        for kind, values in needed.items():
-            held[kind] = held.get(kind, frozenset()) | values
+    def joined(self, state: int, needed: dict[str, Values]) -> int:
+        """The state of a core of ``state`` that takes ``needed``."""
+        held = self.states[state]
+        both = {kind: held.get(kind, frozenset()) | values for kind, values in needed.items()}
+        if both not in self.states:
+            self.states.append(both)
+        return self.states.index(both)

@@ -29,25 +29,26 @@ def pack(
     free = np.tile(limits, (n_tiles, 1))
     assigned, used = [np.empty(0, np.int64)], 0
     window = max(WINDOW, TRIES // max(n_tiles, 1))
-    held = Held(chip)
+    held, state = Held(chip), np.zeros(n_tiles, np.int64)
     for number, tiling in enumerate(tilings):
         needed = None if formats is None else formats[number]
         need = np.array([tiling.demand[name] for name in RESOURCES], np.int64)
         start = max(0, used - window)
         times = holds(free[start:used], need, tiling.n_tiles)
         each = max(1, int(holds(limits[None], need, tiling.n_tiles)[0]))
+        then = np.zeros(len(held.states), np.int64)
         if needed is not None:
-            for core in np.flatnonzero(times).tolist():
-                times[core] *= held.fits(start + core, needed)
-            each = each if held.fits(used, needed) else 1
+            for known in np.unique(np.append(state[start:used][times > 0], 0)).tolist():
+                then[known] = held.joined(known, needed)
+            fits = np.array([held.fits(int(known)) for known in then])
+            times *= fits[state[start:used]]
+            each = each if fits[0] else 1
         shared = np.repeat(np.arange(start, used), times)[: tiling.n_tiles]
         fresh = used + np.arange(tiling.n_tiles - len(shared)) // each
         cores = np.concatenate([shared, fresh])
         taken, counts = np.unique(cores, return_counts=True)
         free[taken] -= need * counts[:, None]
-        if needed is not None:
-            for core in taken.tolist():
-                held.add(core, needed)
+        state[taken] = then[state[taken]]
         used = max(used, int(cores[-1]) + 1)
         assigned.append(cores)
     available = chip.max_chips * chip.cores_per_chip

@@ -43,17 +43,23 @@ def first_fit(case: Case, chip, window: int, with_formats: bool) -> list[int]:
     """The core of every tile, one tile after the other."""
     free: list[np.ndarray] = []
     held, assigned = Held(chip), []
+    state: list[int] = []
     for tiling, needed in zip(case.tilings, case.formats, strict=True):
         need = np.array([tiling.demand[name] for name in RESOURCES])
         for _ in range(tiling.n_tiles):
             latest = range(max(0, len(free) - window), len(free))
-            fitting = (c for c in latest if (free[c] >= need).all() and (not with_formats or held.fits(c, needed)))
+            fitting = (
+                c
+                for c in latest
+                if (free[c] >= need).all() and (not with_formats or held.fits(held.joined(state[c], needed)))
+            )
             core = next(fitting, len(free))
             if core == len(free):
                 free.append(np.array([getattr(chip.limits, name) for name in RESOURCES]))
+                state.append(0)
             free[core] = free[core] - need
             if with_formats:
-                held.add(core, needed)
+                state[core] = held.joined(state[core], needed)
             assigned.append(core)
     return assigned
 
