@@ -24,6 +24,8 @@ ADDRESSED_CHIPS = 16384
 SAMPLE = 16
 """Positions of each population that are compared with the integer reference where not all are."""
 
+GROWTH = "Growth of simulation with synaptic operations"
+
 IN_TORCH = tuple(name for name in MODELS if name.startswith(("spikformer-4", "spikformer-8")))
 """Models that ``torch_spikformer.py`` can build."""
 SYSTEMS = {"built": "the largest one built", "refused": f"{ADDRESSED_CHIPS} chips"}
@@ -33,10 +35,11 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One model with its number of steps, and its files in the cache."""
+    """One model with its number of steps, and its files in the cache. ``bits``: of a weight; None = the chip's own."""
 
     model: Model
     steps: int
+    bits: int | None
     checkpoint: Path
     program: Path
     images: Path
@@ -45,7 +48,7 @@ class Case:
     @property
     def name(self) -> str:
         """As the user names it."""
-        return f"{self.model.name}@{self.steps}"
+        return f"{self.model.name}@{self.steps}" + (f"/{self.bits}" if self.bits else "")
 
 
 def run(settings: Settings) -> Results:
@@ -61,14 +64,16 @@ def run(settings: Settings) -> Results:
                 tables[title] = rows
         details[name] = facts
     rows = [summary(name, facts) for name, facts in details.items()]
-    return Results(tables={"Full-size models": rows}, details={"models": details, "each": tables})
+    summaries = {"Full-size models": rows, GROWTH: growth(details)}
+    return Results(tables=summaries, details={"models": details, "each": tables})
 
 
 def prepare(name: str, cache: Path) -> Case:
-    """Files of the case ``model@steps``, made on first use."""
-    model_name, _, steps = name.partition("@")
-    if model_name not in MODELS or not steps.isdecimal():
-        raise ValueError(f"--model {name}: expected NAME@T with NAME one of {', '.join(MODELS)}")
+    """Files of the case ``model@steps`` or ``model@steps/bits``, made on first use."""
+    model_name, _, rest = name.partition("@")
+    steps, _, bits = rest.partition("/")
+    if model_name not in MODELS or not steps.isdecimal() or not (bits.isdecimal() or "/" not in rest):
+        raise ValueError(f"--model {name}: expected NAME@T or NAME@T/BITS with NAME one of {', '.join(MODELS)}")
     model = MODELS[model_name]
     checkpoint = model.checkpoint(cache, int(steps))
     images = {count: cache / f"noise-{model.image}-{count}.npy" for count in (1, 8)}
@@ -78,8 +83,9 @@ def prepare(name: str, cache: Path) -> Case:
     return Case(
         model=model,
         steps=int(steps),
+        bits=int(bits) if bits else None,
         checkpoint=checkpoint,
-        program=checkpoint.with_suffix(".ncp"),
+        program=checkpoint.with_suffix(f".{bits}.ncp" if bits else ".ncp"),
         images=images[1],
         eight_images=images[8],
     )
@@ -89,7 +95,7 @@ def measure(case: Case, settings: Settings) -> Iterator[Facts]:
     """Compile, simulate with both networks, and run PyTorch, each in a process of its own, one after the other."""
     options = case.model.options(case.steps)
     job: Facts = {"job": "compile", "model": str(case.checkpoint), "chip": CHIP, "settings": options}
-    job |= {"output": str(case.program), "repeat": 1}
+    job |= {"output": str(case.program), "repeat": 1, "weight_bits": case.bits}
     compiled = run_job(job)
     if "refused" in compiled:
         compiled = {**run_job({**job, "chips": ADDRESSED_CHIPS}), "built": compiled["refused"]}
@@ -165,6 +171,29 @@ def summary(name: str, facts: Facts) -> Row:
         packets = _packets(facts["packet"], facts["analytic"])
         row |= {f"packet {key}": packets[key] for key in ("s", "M hops/s", "latency, analytic / packet")}
     return row
+
+
+def growth(details: dict[str, Facts]) -> list[Row]:
+    """Seconds of simulation for each G of synaptic operations, of each model and of 1 and 8 images.
+
+    Cost that grows no faster than the work has ratios of at most 1: ``of the first model``, of as many images;
+    ``of one image``, of the same model.
+    """
+    rows: list[Row] = []
+    first: dict[int, float] = {}
+    for name, facts in details.items():
+        one: dict[str, float] = {}
+        for part in ("analytic", "eight") if "eight" in facts else ():
+            run = facts[part]
+            work, images = run["synaptic_operations"] / 1e9, run["inputs"]
+            wall, cpu = run["wall_s"] / work, run["cpu_s"] / work
+            one.setdefault("wall", wall)
+            rows.append({
+                "model": name, "images": images, "G synaptic operations": work, "simulate, s": run["wall_s"],
+                "s per G": wall, "CPU s per G": cpu, "of the first model": wall / first.setdefault(images, wall),
+                "of one image": wall / one["wall"],
+            })  # fmt: skip
+    return rows
 
 
 def _compiled(name: str, compiled: Facts) -> dict[str, object]:

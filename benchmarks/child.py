@@ -58,11 +58,13 @@ class Stopwatch:
 
 
 def compile_job(
-    model: str, chip: str, settings: dict[str, str], output: str | None, repeat: int, chips: int | None = None
-) -> Facts:
+    model: str, chip: str, settings: dict[str, str], output: str | None, repeat: int, chips: int | None = None,
+    weight_bits: int | None = None,
+) -> Facts:  # fmt: skip
     """Compile ``repeat`` times; seconds of every stage each time. ``refused`` alone if the chip cannot hold the model.
 
-    ``chips``: for a square system of so many of them, whatever the largest one built has.
+    ``chips``: for a square system of so many of them, whatever the largest one built has. ``weight_bits``: None = the
+    chip's own.
     """
     begun = time.perf_counter()
     from neurochip import api
@@ -74,7 +76,7 @@ def compile_job(
         watch = Stopwatch()
         try:
             target = chip if chips is None else _system(chip, chips)
-            program = api.compile(model, target, settings=settings, on_stage=watch.stage)
+            program = api.compile(model, target, settings=settings, weight_bits=weight_bits, on_stage=watch.stage)
         except (CapacityError, UnsupportedError) as error:
             return {"refused": str(error)}
         runs.append({"total_s": time.perf_counter() - watch.begun, "stages_s": watch.stages})

@@ -41,7 +41,9 @@ QUICK_MODELS = ("spikformer-4-384@1",)
 @click.command()
 @click.argument("benches", nargs=-1, type=click.Choice(BENCHES))
 @click.option("--quick", is_flag=True, help="Small workloads, under two minutes in all.")
-@click.option("--model", "models", multiple=True, metavar="NAME@T", help=f"Full-size models: {', '.join(MODELS)}.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME@T[/BITS]", help=f"Full-size models: {', '.join(MODELS)}."
+)
 @click.option("--packet/--no-packet", "packet_noc", default=True, help="Move every packet of full-size models, too.")
 @click.option("--check", is_flag=True, help="Compare full-size models with the integer reference: slow, much memory.")
 @click.option(

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import architectures, bare, child, models, run, table
-from benchmarks.bench_imagenet import report, summary
+from benchmarks.bench_imagenet import growth, report, summary
 from benchmarks.settings import Results
 from compiler.importers import load_model
 from compiler.importers.checkpoint import read_checkpoint
@@ -176,6 +176,30 @@ def test_a_misspelt_model_is_refused_by_name(tmp_path):
 
     with pytest.raises(ValueError, match="spikformer-8-512"):
         prepare("spikformer-9@4", tmp_path)
+
+
+def test_a_models_weight_bits_follow_its_steps(tmp_path, monkeypatch):
+    from benchmarks import bench_imagenet
+
+    monkeypatch.setattr(bench_imagenet, "MODELS", {"tiny": tiny()})
+    case = bench_imagenet.prepare("tiny@2/6", tmp_path)
+    assert (case.name, case.steps, case.bits) == ("tiny@2/6", 2, 6)
+    assert case.program != bench_imagenet.prepare("tiny@2", tmp_path).program
+    with pytest.raises(ValueError, match="BITS"):
+        bench_imagenet.prepare("tiny@2/", tmp_path)
+
+
+def test_growth_compares_models_of_as_many_images_and_images_of_the_same_model():
+    def runs(work: float, one: float, eight: float) -> dict[str, dict[str, float]]:
+        return {
+            "analytic": {"synaptic_operations": work, "inputs": 1, "wall_s": one, "cpu_s": one},
+            "eight": {"synaptic_operations": 8 * work, "inputs": 8, "wall_s": eight, "cpu_s": eight},
+        }
+
+    rows = growth({"a": runs(1e9, 1.0, 4.0), "refused": {}, "b": runs(3e9, 6.0, 24.0)})
+    assert [row["s per G"] for row in rows] == [1.0, 0.5, 2.0, 1.0]
+    assert [row["of the first model"] for row in rows] == [1.0, 1.0, 2.0, 2.0]
+    assert [row["of one image"] for row in rows] == [1.0, 0.5, 1.0, 0.5]
 
 
 def test_tables_align_numbers_and_leave_gaps_as_dashes(capsys):
