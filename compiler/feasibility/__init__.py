@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.feasibility.examine import examine
-from compiler.feasibility.remedies import remedies
+from compiler.feasibility.remedies import Remedy, accepted_changes, remedies
 from compiler.feasibility.verdict import Feasibility, LayerUse, Refusal
 
-__all__ = ["Feasibility", "LayerUse", "Refusal", "examine", "remedies"]
+__all__ = ["Feasibility", "LayerUse", "Refusal", "Remedy", "accepted_changes", "examine", "remedies"]

@@ -11,6 +11,8 @@ from compiler.feasibility.usage import layer_uses, refused_tiles
 from compiler.feasibility.verdict import Feasibility, Refusal
 from compiler.ir.graph import Graph
 from compiler.legal import LEGAL, Choices
+from compiler.legal.repeaters import repeated_if_cheaper, with_repeaters
+from compiler.legal.splitters import SPLIT
 from compiler.lower.balance import balance
 from compiler.lower.lower import lower_graph, lower_node
 from compiler.lower.state import Lowering
@@ -53,28 +55,31 @@ class Collector:
         known = {refusal.message for refusal in self.refusals}
         self.refusals += [Refusal(stage=stage, message=m) for m in dict.fromkeys(messages) if m not in known]
 
+    def add_all(self, refusals: list[Refusal]) -> None:
+        """Keep ``refusals``, each message once."""
+        for refusal in refusals:
+            self.add(refusal.stage, refusal.message)
+
 
 def examine(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
-    """Check a float graph against ``chip``, with the analog input in the first place that takes the model.
+    """Check a float graph against ``chip``: every stage of the compiler but placement.
 
-    A place that the chip lacks is refused, and the rest is checked with the chip's own.
+    A width, attention method or encoder that the chip lacks is refused, and the rest is checked with the chip's own. A
+    stage that fails ends the check, after all that it can find has been collected. As in compiling, the chip's places
+    for analog input are tried in order; what the last one refuses is told.
     """
     wrong = Collector()
-    places = wrong.attempt("encoder", lambda: encoder_places(graph, chip, options.encoder)) or chip.encoder.places
-    for place in places:
-        found = examine_encoded(graph, chip, replace(options, encoder=place))
+    places = wrong.attempt("encoder", lambda: encoder_places(graph, chip, options.encoder))
+    for place in places or chip.encoder.places[:1]:
+        found = examine_encoded(graph, chip, options, place)
         if found.fits:
             break
     encoder = found.encoder if takes_analog(graph) else "none"
     return replace(found, encoder=encoder, refusals=(*wrong.refusals, *found.refusals))
 
 
-def examine_encoded(graph: Graph, chip: ChipSpec, options: Options) -> Feasibility:
-    """``examine`` with the analog input where ``options`` say: every stage of the compiler but placement.
-
-    A width or attention method that the chip lacks is refused, and the rest is checked with the chip's own. A stage
-    that fails ends the check, after all that it can find has been collected.
-    """
+def examine_encoded(graph: Graph, chip: ChipSpec, options: Options, place: EncoderHome) -> Feasibility:
+    """``examine`` with the analog input in one ``place``."""
     found = Collector()
     bits = chip.default_weight_bits
     if options.weight_bits is not None:
@@ -86,20 +91,15 @@ def examine_encoded(graph: Graph, chip: ChipSpec, options: Options) -> Feasibili
     if chip.refusal is not None:
         found.add("chip", chip.refusal)
     else:
-        network, method = legal_network(graph, chip, bits, options, found)
-    if network is not None:
-        timed = network
-        tilings = found.attempt("tiling", lambda: tile_network(timed, chip, bits))
-        if tilings is None:
-            found.add("tiling", *refused_tiles(timed, chip, bits))
-        else:
-            cores = core_count(timed, tilings, chip, found)
+        legal, method = legal_network(graph, chip, bits, options, place, found)
+        if legal is not None:
+            network, tilings, cores = tiled(legal, chip, bits, found)
     per_chip = chip.cores_per_chip
     return Feasibility(
         model=graph.name,
         chip=chip.name,
         weight_bits=bits,
-        encoder=options.encoder,
+        encoder=place,
         attention=method,
         timesteps=graph.timesteps,
         refusals=tuple(found.refusals),
@@ -110,6 +110,7 @@ def examine_encoded(graph: Graph, chip: ChipSpec, options: Options) -> Feasibili
         neurons=None if network is None else sum(p.size for p in network.populations),
         interval=None if network is None else network.interval,
         ticks=None if network is None else network.ticks,
+        repeaters=0 if network is None else sum(p.name.endswith(SPLIT) for p in network.populations),
         longest_delay=None
         if network is None
         else max((s.delay for p in network.projections for s in p.sources), default=0),
@@ -117,13 +118,13 @@ def examine_encoded(graph: Graph, chip: ChipSpec, options: Options) -> Feasibili
 
 
 def legal_network(
-    graph: Graph, chip: ChipSpec, bits: int, options: Options, found: Collector
+    graph: Graph, chip: ChipSpec, bits: int, options: Options, place: EncoderHome, found: Collector
 ) -> tuple[Network | None, str]:
-    """The network with depths and delays, or None with every refusal on the way collected; its attention method."""
+    """The legal network without delays, or None with every refusal on the way collected; its attention method."""
     choices = Choices(
         weight_bits=bits, attention="none", approximate=options.approximate, max_interval=options.max_interval
     )
-    quantised = found.attempt("passes", lambda: approximated(graph, chip, bits, options))
+    quantised = found.attempt("passes", lambda: approximated(graph, chip, bits, options, place))
     if quantised is None:
         return None, "none"
     lowered = found.attempt("lowering", lambda: lower_graph(quantised, chip, bits))
@@ -140,13 +141,43 @@ def legal_network(
         if rewritten is None:
             return None, method
         network = rewritten
-    return found.attempt("delays", partial(balance, network, chip.max_delay)), method
+    return network, method
 
 
-def approximated(graph: Graph, chip: ChipSpec, bits: int, options: Options) -> Graph:
+def tiled(
+    legal: Network, chip: ChipSpec, bits: int, found: Collector
+) -> tuple[Network | None, dict[str, Tiling] | None, int | None]:
+    """The balanced network, how it is cut into tiles, and its cores; with repeaters as compiling sets them."""
+    first = Collector()
+    result = tiled_once(repeated_if_cheaper(legal, chip, bits), chip, bits, first)
+    if first.refusals:
+        repeated = first.attempt("repeaters", lambda: with_repeaters(legal, chip, bits))
+        if repeated is not None and repeated is not legal:
+            first = Collector()
+            result = tiled_once(repeated, chip, bits, first)
+    found.add_all(first.refusals)
+    return result
+
+
+def tiled_once(
+    legal: Network, chip: ChipSpec, bits: int, found: Collector
+) -> tuple[Network | None, dict[str, Tiling] | None, int | None]:
+    """``tiled``, of ``legal`` as it is."""
+    exact = chip.limits.axon_types > 0
+    network = found.attempt("delays", lambda: balance(legal, chip.max_delay, exact=exact))
+    if network is None:
+        return None, None, None
+    timed = network
+    tilings = found.attempt("tiling", lambda: tile_network(timed, chip, bits))
+    if tilings is None:
+        found.add("tiling", *refused_tiles(network, chip, bits))
+        return network, None, None
+    return network, tilings, core_count(network, tilings, chip, found)
+
+
+def approximated(graph: Graph, chip: ChipSpec, bits: int, options: Options, place: EncoderHome) -> Graph:
     """The quantised graph; refuses unknown approximations as compiling does."""
     refuse_unknown(options.approximate)
-    place: EncoderHome = "core" if options.encoder == "core" else "host"
     return run_passes(graph, chip, bits, None, options.approximate, place)
 
 

@@ -64,6 +64,7 @@ class Feasibility:
         layers: use of a core by each population, tightest first; empty if a stage before tiling refused.
         cores, chips: needed; available: cores of the largest system. neurons: of the network, relays included.
         interval: ticks a step takes; ticks: ticks an input takes. longest_delay: of the network's edges.
+        repeaters: populations that take over the destinations of neurons that many cores read, or split them.
         fixes: changes that were tried and are accepted, nearest first.
     """
 
@@ -81,6 +82,7 @@ class Feasibility:
     interval: int | None = None
     ticks: int | None = None
     longest_delay: int | None = None
+    repeaters: int = 0
     fixes: tuple[str, ...] = ()
     encoder: str = "host"
 

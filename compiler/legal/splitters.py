@@ -47,6 +47,7 @@ class Splitters:
             timed = balance(network, chip.max_delay, exact=chip.limits.axon_types > 0)
             groups = split_readers(timed, chip, choices.weight_bits)
             known = {name: parts for name, parts in groups.items() if name in network.by_name}
+            known = known or split_before_relays(network, timed, groups)
             if not known:
                 return network
             for name, parts in known.items():
@@ -77,6 +78,34 @@ def split_readers(network: Network, chip: ChipSpec, bits: int) -> dict[str, list
             tiling = search(network, population, read, tilings, chip, bits, copies)
         tilings[population.name] = tiling
     return found
+
+
+def split_before_relays(
+    network: Network, timed: Network, groups: dict[str, list[list[str]]]
+) -> dict[str, list[list[str]]]:
+    """Populations of ``network`` whose relays in ``timed`` need splitters -> names of the projections of each group.
+
+    Relays come with the delays, after the splitters: one that reaches too much becomes several when its population
+    gets a splitter for each group of its readers. ``groups`` as from ``split_readers``.
+    """
+    read = {p.name: p for p in timed.projections}
+    found = {}
+    for relay, parts in groups.items():
+        root = relay
+        while root not in network.by_name:
+            root = timed.incoming[root][0].sources[0].population
+        ends = [[name for each in part for name in ends_of(read[each], network, timed)] for part in parts]
+        if len([part for part in ends if part]) > 1 and root not in found:
+            found[root] = [part for part in ends if part]
+    return found
+
+
+def ends_of(projection: Projection, network: Network, timed: Network) -> list[str]:
+    """``projection``, or what reads the relay that it feeds: names of projections of ``network``."""
+    if projection.target in network.by_name:
+        return [projection.name]
+    behind = (p for p in timed.projections if projection.target in {s.population for s in p.sources})
+    return [name for p in behind for name in ends_of(p, network, timed)]
 
 
 def _fitting(
@@ -150,10 +179,11 @@ SPLIT = ".split"
 def with_splitters(network: Network, name: str, groups: list[list[str]]) -> Network:
     """``network`` with a splitter of population ``name`` for each group of its readers."""
     population = network.by_name[name]
+    taken = sum(p.name.startswith(f"{name}.") and p.name.endswith(SPLIT) for p in network.populations)
     splitters = [
         replace(
             population,
-            name=f"{name}.{number}{SPLIT}" if len(groups) > 1 else f"{name}{SPLIT}",
+            name=f"{name}.{number + taken}{SPLIT}" if len(groups) + taken > 1 else f"{name}{SPLIT}",
             neuron=relay_neuron(network.arithmetic),
             compartments=1,
             depth=0,

@@ -91,6 +91,8 @@ def leak_bits(demand: Demand, rules: Arithmetic) -> int:
     if demand.tau is None or demand.tau == 1 or demand.timesteps == 1:
         return 0
     if approximated(demand, rules):
+        if rules.leak == "none":
+            return 0
         bits = range(FINER_LEAK, -rules.threshold_shift - 1, -1)
         sizes = {b: linear_leak(demand.threshold << (rules.threshold_shift + b), demand.tau) for b in bits}
         return next((b for b in bits if sizes[b] <= rules.max_decay), bits[-1])
@@ -147,7 +149,7 @@ def _threshold(demand: Demand, rules: Arithmetic, shift: int, fraction: int) -> 
         return -(-raw // unit) * unit, 0
     if rules.fires == "ge":  # the model fires on >, the chip on >=
         return raw + unit, -unit
-    if shift - fraction >= rules.threshold_shift:
+    if shift - max(fraction, 0) >= rules.threshold_shift:
         return raw - unit, unit
     return round(raw / unit) * unit, 0
 

@@ -108,6 +108,7 @@ def _print(found: Feasibility) -> None:
         "cores of the largest system": found.available,
         "chips": found.chips,
         "neurons": found.neurons,
+        "repeaters and splitters": found.repeaters or None,
         "ticks a step": found.interval,
         "ticks an input": found.ticks,
         "longest delay, ticks": found.longest_delay,
