@@ -1,7 +1,9 @@
 """Multilevel placement: a problem a quarter the size, whose solution is a start for the whole one.
 
-Clusters that talk most are grouped by four; seats are grouped by four along the curve (2 x 2 routers, or the four cores
-of a router). Groups are numbered in layer order, fixed clusters after them.
+Groups of the first coarse problem are of four clusters that follow each other in layer order: most often they are
+parts of one layer that hear and feed the same others. Groups of all further ones are of four that talk most. Seats are
+grouped by four along the curve (2 x 2 routers, or the four cores of a router). Groups are numbered in layer order,
+fixed clusters after them.
 """
 
 from __future__ import annotations
@@ -47,16 +49,19 @@ class Coarse:
         return seat_of[finer.movable]
 
 
-def coarsen(problem: Problem) -> Coarse:
-    """Group clusters and seats by four."""
+def coarsen(problem: Problem, in_order: bool = False) -> Coarse:
+    """Group clusters and seats by four; clusters ``in_order``, or those that talk."""
     n = len(problem.point)
     group, links, movable = np.arange(n), problem.links, problem.movable
     pinned = np.setdiff1d(np.arange(n), movable)
-    for _ in range(2):
-        numbered, n_pairs = _numbered(pair(links, movable), movable, pinned)
+    for _ in range(1 if in_order else 2):
+        number = np.arange(len(movable)) // GROUP if in_order else _pairs(pair(links, movable), movable)
+        n_groups = int(number.max(initial=-1)) + 1
+        numbered = np.empty(len(movable) + len(pinned), np.int64)
+        numbered[movable], numbered[pinned] = number, n_groups + np.arange(len(pinned))
         group = numbered[group]
         links = _merged(links, numbered)
-        movable, pinned = np.arange(n_pairs), np.arange(n_pairs, n_pairs + len(pinned))
+        movable, pinned = np.arange(n_groups), np.arange(n_groups, n_groups + len(pinned))
     member = problem.movable[np.argsort(group[problem.movable], kind="stable")]
     mesh, curve = _grouped(problem)
     was = np.setdiff1d(np.arange(n), problem.movable)
@@ -78,14 +83,9 @@ def coarsen(problem: Problem) -> Coarse:
     return Coarse(problem=coarse, member=member, size=np.bincount(group[problem.movable], minlength=len(movable)))
 
 
-def _numbered(partner: Ints, movable: Ints, pinned: Ints) -> tuple[Ints, int]:
-    """Number of each cluster's pair, in the order of the pairs' first members; fixed clusters come after."""
-    leader = np.minimum(movable, partner[movable])
-    leaders, number = np.unique(leader, return_inverse=True)
-    numbered = np.empty(len(movable) + len(pinned), np.int64)
-    numbered[movable] = number
-    numbered[pinned] = len(leaders) + np.arange(len(pinned))
-    return numbered, len(leaders)
+def _pairs(partner: Ints, movable: Ints) -> Ints:
+    """Number of each movable cluster's pair, in the order of the pairs' first members."""
+    return np.unique(np.minimum(movable, partner[movable]), return_inverse=True)[1]
 
 
 def _merged(links: Links, group: Ints) -> Links:

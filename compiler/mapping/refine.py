@@ -16,7 +16,13 @@ from compiler.mapping.kernels import anneal as kernels
 from compiler.mapping.seating import Problem
 from compiler.mapping.traffic import Ints
 
-HOT, WARM, MILD = 5.0, 3.0, 0.3  # first temperature: to forget the start, to keep its large shape, to polish
+HOT, WARM, LUKEWARM, MILD = (
+    5.0,
+    3.0,
+    1.0,
+    0.3,
+)  # first temperature: to forget the start, keep its shape, more of it, polish
+COARSE = 10.0  # first temperature of the coarsest level
 COOL, COLD = 0.1, 0.02  # last temperature: of a coarse level, of the finest
 WIDE, NARROW = 3.0, 1.0  # first and last reach of an undirected move, in routers
 STEPS, LEAST = 200, 10  # temperatures, if each gets at least ten moves a cluster
@@ -25,6 +31,7 @@ WINDOW = 4096  # clusters worked on at a time, at most
 SWEEPS = 20  # passes of a descent
 DESCENT = 0.5  # swaps tried by the descent after an anneal, of the anneal's
 COARSEST = 256  # seats
+GROW, MANY = 2.0, 2e4  # tries of a coarse cluster over those of its members; the most for a coarse one
 WORK_PER_MOVE, WORK_PER_LINK = 60.0, 1.0  # nanoseconds on a 2023 server core
 
 
@@ -40,10 +47,11 @@ class Stage:
 
 # Chains of fully connected layers do best from a band curve. Convolutions do best level by level or, given more time,
 # from a hot Hilbert curve. Polishing pays once they have settled: each was measured on both, 1,024 and 4,096 clusters.
-# On spiking transformers no curve comes near even a short anneal level by level: all moves go there.
-PILOT = Stage("short, by level", "levels", 0.1, WARM)
+# On spiking transformers no curve comes near even a short anneal level by level: all moves go there. What counts there
+# is what the groups are, and the large shape that coarse levels find: finer ones start so cool that they keep it.
+PILOT = Stage("short, by level", "levels", 0.1, LUKEWARM)
 AHEAD = 0.8  # cost of the pilot over that of the start, below which no curve is tried
-BY_LEVEL = (Stage("annealed by level", "levels", 0.9, WARM),)
+BY_LEVEL = (Stage("annealed by level", "levels", 0.9, LUKEWARM),)
 SHORT = (Stage("annealed", "given", 0.45, WARM), Stage("annealed by level", "levels", 0.45, WARM))
 LONG = (
     Stage("annealed", "given", 0.1, WARM),
@@ -68,7 +76,7 @@ def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints,
     while stages:
         stage, stage_seed = stages.pop(0), next(seeds)
         if stage.start == "levels":
-            seats = multilevel(problem, stage.share * moves, stage_seed)
+            seats = multilevel(problem, stage.share * moves, stage_seed, stage.hot)
         else:
             origin = {"given": start, "hilbert": problem.curve[: len(start)], "best": best}[stage.start]
             seats = annealed(problem, origin, stage.share * moves, stage_seed, stage.hot)
@@ -111,22 +119,25 @@ def annealed(
     return state.seat[problem.movable].astype(np.int64)
 
 
-def multilevel(problem: Problem, moves: float, seed: np.uint64) -> Ints:
-    """Anneal a problem a quarter the size first, and that one's quarter before it, and so on; then refine.
+def multilevel(problem: Problem, moves: float, seed: np.uint64, hot: float = LUKEWARM) -> Ints:
+    """Anneal a problem a quarter the size first, and that one's quarter before it, and so on; then refine from ``hot``.
 
-    Each level tries equally often per cluster; all levels together cost ``moves`` tries for each cluster of the finest.
+    Each level tries ``GROW`` times as often per cluster as the finer one, at most ``MANY`` times; all levels together
+    cost about ``moves`` tries for each cluster of the finest.
     """
     levels: list[Coarse] = []
     finest = problem
     while len(problem.curve) > COARSEST:
-        levels.append(coarsen(problem))
+        levels.append(coarsen(problem, in_order=not levels))
         problem = levels[-1].problem
-    moves *= 1 - 1 / GROUP if levels else 1.0
-    seats = annealed(problem, problem.curve[: len(problem.movable)], moves, seed, HOT, COOL if levels else COLD)
+    tries = [GROW**k for k in range(len(levels) + 1)]
+    tries = [min(moves * t / sum((GROW / GROUP) ** k for k in range(len(tries))), max(MANY, moves)) for t in tries]
+    seats = problem.curve[: len(problem.movable)]
+    seats = annealed(problem, seats, tries[-1], seed, COARSE, COOL if levels else COLD)
     for level, coarse in reversed(list(enumerate(levels))):
         finer = levels[level - 1].problem if level else finest
         seats = coarse.refined(finer, seats)
-        seats = annealed(finer, seats, moves, seed, WARM, COOL if level else COLD)
+        seats = annealed(finer, seats, tries[level], seed, hot, COOL if level else COLD)
     return seats
 
 

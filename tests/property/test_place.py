@@ -131,11 +131,13 @@ def test_annealing_and_descent_report_exactly_the_change_they_make(seed: int, mo
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(0, 9))
-def test_coarse_placements_refine_to_a_seat_of_its_own_for_every_cluster(seed: int, clusters: int, spare: int) -> None:
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(0, 9), st.booleans())
+def test_coarse_placements_refine_to_a_seat_of_its_own_for_every_cluster(
+    seed: int, clusters: int, spare: int, in_order: bool
+) -> None:
     slots = mesh(-(-(clusters + spare) // 3), 3)
     problem = pose(random_traffic(seed, clusters), slots, {0: (1, 1)})
-    coarse = coarsen(problem)
+    coarse = coarsen(problem, in_order)
     assert len(coarse.problem.curve) == -(-len(slots) // 4)
     assert coarse.size.max() <= 4
     assert sorted(coarse.member) == problem.movable.tolist()
