@@ -9,7 +9,7 @@ too large to compile or simulate here is only counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,11 +46,12 @@ MOST_WORK = 2e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """N tokens of D channels in heads of ``HEAD``, T steps."""
+    """N tokens of D channels in heads of ``HEAD``, T steps; ``patch``: side of the windows of DSSA, 0 elsewhere."""
 
     tokens: int
     width: int
     timesteps: int
+    patch: int = 0
 
     @property
     def shape(self) -> Shape:
@@ -150,10 +151,12 @@ def spikes_for(case: Case) -> NDArray[np.float64]:
     return (rng.random(shape) < INPUT_RATE).astype(np.float64)
 
 
-def measure(case: Case, name: str, *, quick: bool) -> Iterator[Measured]:
+def measure(
+    case: Case, name: str, *, quick: bool, layer: Callable[[Case, ChipSpec], Network] = layer_network
+) -> Iterator[Measured]:
     """Every method that chip ``name`` lists."""
     chip = load_chip(name)
-    ideal = layer_network(case, chip)
+    ideal = layer(case, chip)
     choices = Choices(weight_bits=chip.default_weight_bits, attention="auto", max_interval=MOST_TICKS)
     found = estimates(ideal, chip, choices, chip.costs())
     working = [estimate for estimate in found if not estimate.refusal]
@@ -240,12 +243,18 @@ def neuron_rows(*, quick: bool) -> list[dict[str, object]]:
     return rows
 
 
-def measured(*, quick: bool, chips: tuple[str, ...] = CHIPS) -> list[Measured]:
+def measured(
+    wanted: list[Case],
+    layer: Callable[[Case, ChipSpec], Network] = layer_network,
+    *,
+    quick: bool,
+    chips: tuple[str, ...] = CHIPS,
+) -> list[Measured]:
     """Everything, with a line of progress each."""
     found = []
-    for case in cases(quick=quick):
+    for case in wanted:
         for name in chips:
-            for one in measure(case, name, quick=quick):
+            for one in measure(case, name, quick=quick, layer=layer):
                 found.append(one)
                 stamp = time.strftime("%H:%M:%S")
                 print(f"{stamp} {name} {one.method} N={case.tokens} D={case.width} T={case.timesteps}: {one.how[:90]}")

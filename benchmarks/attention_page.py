@@ -38,7 +38,16 @@ method that `--attention auto` takes.
 """
 
 
-def write(found: Sequence[Measured], neurons: Sequence[Row], page: Path = PAGE) -> None:
+DUAL_TEXT = """
+## Dual spike self-attention
+
+SpikingResformer's DSSA multiplies spikes z with weighted sums of spikes: y = a convolution of spikes x, per head y^T z.
+The tables below are of one such product: windows of 2 x 2 on the grid of the N tokens, so M = N / 4 positions of y;
+whole weights of -2 to 2. What holds above holds here; a program of more than 300,000 neurons is only counted. Learning
+synapses cannot: they count spikes that meet, and a weighted sum is no count."""
+
+
+def write(found: Sequence[Measured], neurons: Sequence[Row], dual: Sequence[Measured] = (), page: Path = PAGE) -> None:
     """Write the page and its two plots beside it."""
     plots = {
         "attention-neurons.svg": neuron_plot(neurons),
@@ -57,12 +66,25 @@ def write(found: Sequence[Measured], neurons: Sequence[Row], page: Path = PAGE) 
         "\n## Every method on every chip\n",
         "![Energy](attention-energy.svg)\n",
     ]
+    parts += [*by_case(found), *dual_parts(dual)]
+    write_text(page, "\n".join(parts) + "\n")
+
+
+def by_case(found: Sequence[Measured]) -> list[str]:
+    """A heading and a table for each layer."""
+    parts = []
     for case in dict.fromkeys(one.case for one in found):
-        parts.append(f"\n### N = {case.tokens}, D = {case.width}, T = {case.timesteps}\n")
+        dual = f"DSSA, windows of {case.patch} x {case.patch}, " if case.patch else ""
+        parts.append(f"\n### {dual}N = {case.tokens}, D = {case.width}, T = {case.timesteps}\n")
         drop = ("N", "D", "heads", "T")
         rows = [{k: v for k, v in one.row().items() if k not in drop} for one in found if one.case == case]
         parts.append(table(rows))
-    write_text(page, "\n".join(parts) + "\n")
+    return parts
+
+
+def dual_parts(found: Sequence[Measured]) -> list[str]:
+    """The tables of DSSA and what they show; without the method that no chip can use, of which the text tells."""
+    return [DUAL_TEXT, *by_case([one for one in found if one.method != "plastic"])] if found else []
 
 
 def table(rows: Sequence[Row]) -> str:

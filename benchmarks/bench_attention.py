@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import attention_on_chips, attention_page
+from benchmarks import attention_on_chips, attention_page, dssa_on_chips
 from benchmarks.settings import Results, Settings
 
 
 def run(settings: Settings) -> Results:
     """The smallest layer if quick; otherwise all sizes, and the page ``docs/attention-on-chips.md`` with its plots."""
-    found = attention_on_chips.measured(quick=settings.quick)
+    found = attention_on_chips.measured(attention_on_chips.cases(quick=settings.quick), quick=settings.quick)
+    dual = dssa_on_chips.measured_dssa(quick=settings.quick)
     neurons = attention_on_chips.neuron_rows(quick=settings.quick)
     if not settings.quick:
-        attention_page.write(found, neurons)
+        attention_page.write(found, neurons, dual)
     tables = {
         "Neurons of attention by coincidence": neurons,
         "Attention on chips (* = chosen by auto)": [one.row() for one in found],
+        "Dual spike self-attention on chips": [one.row() for one in dual],
     }
     return Results(tables=tables)

@@ -15,7 +15,7 @@ from compiler.mapping.map import map_network
 from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
-from neurochip.network.projections import Dense, Pool, Product, Source
+from neurochip.network.projections import Dense, Gated, Matrix, Pool, Product, Source, narrowest
 from neurochip.program.image import Origin, Program
 
 METHODS = ("processor", "unit", "plastic", "coincidence", "graded")
@@ -81,6 +81,83 @@ def attention_network(sizes: Sizes, chip: ChipSpec, seed: int = 0) -> tuple[Netw
     return network, x.astype(np.float64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightedSizes:
+    """DSSA on a grid: ``heads`` of ``depth`` channels; the convolution's ``kernel``, ``stride`` and ``padding``."""
+
+    height: int = 2
+    width: int = 2
+    heads: int = 1
+    depth: int = 2
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+    over: str = "channels"
+    timesteps: int = 1
+    bias: bool = True
+    largest: int = 9
+
+
+def weighted_network(
+    sizes: WeightedSizes, chip: ChipSpec, seed: int = 0, bits: int | None = None
+) -> tuple[Network, NDArray[np.float64]]:
+    """Spikes -> a, z -> z times a convolution y of a -> neurons -> readout, by the rules of ``chip``; random spikes."""
+    rng, rules, inputs = np.random.default_rng(seed), chip.arithmetic, 5
+    weights = chip.weight_format(bits)
+    shift = max(rules.threshold_shift, weights.shift_low)
+    unit, late = 1 << shift, rules.fires == "gt"
+    outputs, largest = sizes.heads * sizes.depth, min(sizes.largest, weights.high)
+    rows, columns = ((n + 2 * sizes.padding - sizes.kernel) // sizes.stride + 1 for n in (sizes.height, sizes.width))
+    read, made = outputs, sizes.heads * rows * columns
+    read, made = (read, made) if sizes.over == "channels" else (made, read)
+    weight = rng.integers(-largest, largest + 1, (sizes.kernel, sizes.kernel, 3, outputs))
+    bias = rng.integers(-largest, largest + 1, outputs) * sizes.bias
+    bound = max(1, int(np.abs(weight).sum(axis=(0, 1, 2)).max()) + int(np.abs(bias).max()))
+
+    def population(name: str, channels: int, neuron: Neuron, **more: object) -> Population:
+        return Population(
+            name=name, height=sizes.height, width=sizes.width, channels=channels, neuron=neuron, origin=name, **more
+        )
+
+    def dense(target: str, source: str, before: int, after: int) -> Dense:
+        some = rng.integers(-1, 2, (before, after)).astype(np.int8)
+        return Dense(
+            name=f"{target}.w", sources=(Source(source),), target=target, origin=target, weight=some, shift=shift
+        )
+
+    fires = Neuron(kind="lif", threshold=(1 - late) * unit)
+    high = bound * (sizes.depth if sizes.over == "channels" else rows * columns)
+    populations = (
+        population("x", inputs, Neuron(kind="source")),
+        population("a", 3, fires),
+        population("z", read, fires),
+        population("dssa", made, Neuron(kind="product"), high=high, signed=True),
+        population("y", made, Neuron(kind="lif", threshold=(2 - late) * unit)),
+        population("out", 3, Neuron(kind="readout")),
+    )
+    projections = (
+        dense("a", "x", inputs, 3),
+        dense("z", "x", inputs, read),
+        Matrix(
+            name="dssa.matrix", sources=(Source("a"),), target="dssa", origin="dssa", weight=narrowest(weight),
+            bias=bias.astype(np.int32), stride=(sizes.stride,) * 2, padding=(sizes.padding,) * 2,
+        ),
+        Gated(
+            name="dssa.gated", sources=(Source("z"),), target="dssa", origin="dssa", heads=sizes.heads,
+            over=sizes.over,  # type: ignore[arg-type]  # one of two names
+        ),
+        Pool(name="y.w", sources=(Source("dssa"),), target="y", origin="y", shift=shift),
+        dense("out", "y", made, 3),
+    )  # fmt: skip
+    network = Network(
+        name="dssa", timesteps=sizes.timesteps, populations=populations, projections=projections,
+        input=InputSpec(shape=(inputs, sizes.height, sizes.width), kind="spikes", scale=1.0, low=0, high=1),
+        readout=ReadoutSpec(population="out", scale=1.0, divisor=1, bias=(0.0,) * 3), arithmetic=rules,
+    )  # fmt: skip
+    x = rng.random((sizes.timesteps, 2, inputs, sizes.height, sizes.width)) < rng.uniform(0.3, 0.9)
+    return network, x.astype(np.float64)
+
+
 def able_chip(payload: int = 12, learning: int = 9, neurons: int = 1024) -> ChipSpec:
     """The attention chip's cores with every method: payloads, learning synapses, units and processors."""
     data = json.loads(load_chip("attention_chip").to_json())
@@ -115,5 +192,12 @@ def five_tokens() -> tuple[Network, ChipSpec, Choices]:
     return network, chip, Choices(weight_bits=8, attention="coincidence")
 
 
-ATTENTION_CASES = {"attention": five_tokens}
-"""Golden case of the legalisation pass."""
+def weighted_payloads() -> tuple[Network, ChipSpec, Choices]:
+    """DSSA by payloads: y above and below zero, what z lets pass of each."""
+    chip = able_chip()
+    network, _ = weighted_network(WeightedSizes(heads=2, depth=1), chip)
+    return network, chip, Choices(weight_bits=8, attention="graded")
+
+
+ATTENTION_CASES = {"attention": five_tokens, "attention+dssa": weighted_payloads}
+"""Golden cases of the legalisation pass."""

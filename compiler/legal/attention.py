@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from compiler.legal.coincidence import Builder
+from compiler.legal.coincidence import Builder, sizes_of
 from compiler.legal.expansions import Coding, Expansion, Shape, expansions
 from compiler.legal.target import Choices
+from compiler.legal.weighted import WEIGHTED_METHODS, weighted_site
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
@@ -23,7 +24,7 @@ class AttentionMethods:
       neurons instead of the product population, which disappears.
     - ``plastic``: the attention neurons' own synapses hold ``k^T v``; the product population disappears.
 
-    Products with weighted sums (DSSA) stay on an embedded processor, and other methods refuse them.
+    Products with weighted sums (DSSA) have the same methods but ``plastic``: see ``compiler.legal.weighted``.
 
     Exact: the attention neurons receive the same integers, unless a payload or weight saturates, which is counted.
     """
@@ -42,22 +43,11 @@ class AttentionMethods:
             )
         for population in products:
             if any(isinstance(p, Gated) for p in network.incoming[population.name]):
-                refuse_weighted(population, chip, choices.attention)
+                there = weighted_site(network, population)
+                network = WEIGHTED_METHODS[choices.attention](network, there, chip, choices)
                 continue
             network = METHODS[choices.attention](network, site(network, population), chip, choices)
         return network
-
-
-def refuse_weighted(population: Population, chip: ChipSpec, method: str) -> None:
-    """Raises ``UnsupportedError`` unless an embedded processor computes a product with weighted sums (DSSA)."""
-    if method == "processor" and chip.processors:
-        return
-    able = "processor" in chip.attention_methods and chip.processors
-    raise UnsupportedError(
-        f"layer {population.origin!r}: dual spike self-attention (DSSA) multiplies spikes by weighted sums of spikes, "
-        f"which method {method!r} cannot on {chip.name!r}; "
-        + ("use --attention processor" if able else "choose a chip with embedded processors")
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -228,7 +218,7 @@ def replaced(network: Network, place: Site, plan: Expansion, chip: ChipSpec, cho
         builder = Builder(
             name=place.population.name, origin=place.population.origin, q=q, k=k, v=v, target=reader.target,
             shift=reader.shift, plan=plan, chip=chip, weights=chip.weight_format(choices.weight_bits),
-            timesteps=network.timesteps, scale=reader.weight,
+            timesteps=network.timesteps, scale=reader.weight, sizes=sizes_of(place.shape, plan.terms),
         )  # fmt: skip
         builder.build()
         made = {p.name for p in builder.populations}

@@ -12,10 +12,14 @@ from neurochip.chip.costs import Costs, Event
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Einsum, Gated, Matrix, Product
+from neurochip.network.projections import Conv, Einsum, Gated, Matrix, Product
 
 DENSITY = 0.5
 """Share of ones assumed among the binary digits of counts and products."""
+
+
+UNIT_READS = 2
+"""Operations of a unit for an accumulate of a weight: see ``neurochip.chip.abilities.AttentionUnit``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ def estimates(network: Network, chip: ChipSpec, choices: Choices, costs: Costs) 
             found.append(Estimate(method=method, refusal=str(error)))
             continue
         more = _on_cores(expanded) - _on_cores(network)
-        joules = step_joules(expanded, costs)
+        joules = step_joules(expanded, costs, frozenset(p.name for p in expanded.populations) - set(network.by_name))
         found.append(Estimate(method=method, neurons=more, interval=expanded.interval, step_j=joules))
     return tuple(found)
 
@@ -92,16 +96,19 @@ def on_core(population: Population) -> bool:
     return population.home == "core" and population.neuron.kind not in ("product", "source")
 
 
-def step_joules(network: Network, costs: Costs) -> float | None:
-    """Dynamic energy of one step without packets' hops; None if a price is missing."""
-    counts = step_events(network)
+def step_joules(network: Network, costs: Costs, made: frozenset[str] = frozenset()) -> float | None:
+    """Dynamic energy of one step without packets' hops; None if a price is missing. ``made``: as ``step_events``."""
+    counts = step_events(network, made)
     if any(costs.energy_pj[event] is None for event, amount in counts.items() if amount):
         return None
     return sum(amount * (costs.energy_pj[event] or 0.0) for event, amount in counts.items()) * 1e-12
 
 
-def step_events(network: Network) -> dict[Event, float]:
-    """Idle neurons of all ticks of a step, and what attention makes cores, processors and units do."""
+def step_events(network: Network, made: frozenset[str] = frozenset()) -> dict[Event, float]:
+    """Idle neurons of all ticks of a step, and what attention makes cores, processors and units do.
+
+    ``made``: populations that stand in the place of a product, whose convolutions are attention's, too.
+    """
     rates = spike_rates(network)
     counts: dict[Event, float] = {"neuron_inactive": float(_on_cores(network) * network.interval)}
     for projection in network.projections:
@@ -113,6 +120,10 @@ def step_events(network: Network) -> dict[Event, float]:
             source, target = network.by_name[projection.sources[0].population], network.by_name[projection.target]
             event: Event = "mac" if source.coding == "graded" else "synaptic_op_sparse"
             found = {event: target.size * projection.fan_in * rates[source.name]}
+        elif isinstance(projection, Conv) and projection.target in made:
+            source, target = network.by_name[projection.sources[0].population], network.by_name[projection.target]
+            taps = projection.weight.size // projection.groups
+            found = {"synaptic_op_conv": target.positions * taps * rates[source.name]}
         else:
             continue
         for event, amount in found.items():
@@ -150,12 +161,14 @@ def product_events(network: Network, product: Product, rates: dict[str, float]) 
 
 
 def weighted_events(network: Network, part: Matrix | Gated, rates: dict[str, float]) -> dict[Event, float]:
-    """What a processor does in one step for one part of a product with weighted sums: rows added, packets."""
+    """What a processor or unit does in one step for one part of a product with weighted sums: rows added, packets."""
     source, target = network.by_name[part.sources[0].population], network.by_name[part.target]
     if isinstance(part, Matrix):
         rows, columns = part.grid(source.height, source.width)
         added, packets = rows * columns * part.weight.size, 0.0
     else:
         added, packets = source.size * (target.channels // part.heads), target.size * rates[target.name]
-    sent = source.size * rates[source.name]
-    return {"processor_op": added * rates[source.name], "processor_message": sent + packets}
+    sent, done = source.size * rates[source.name], added * rates[source.name]
+    if part.method == "unit":
+        return {"unit_op": done * (UNIT_READS if isinstance(part, Matrix) else 1), "unit_message": sent + packets}
+    return {"processor_op": done, "processor_message": sent + packets}

@@ -15,6 +15,9 @@ from neurochip.network.network import Neuron
 from neurochip.network.reference import leaked
 
 Ints = NDArray[np.int64]
+MOST_TRIED = 1 << 24
+"""Sums on remainders tried at once: 128 MB."""
+
 MAX_REMAINDERS = 1 << 12
 """Remainders of earlier steps that a gate may be proven for; more means that its leak does not forget."""
 
@@ -80,22 +83,23 @@ def _separation(gate: Gate, rules: Arithmetic, shift: int, decay: int) -> tuple[
     """Largest membrane that must not fire and smallest that must, over all remainders; None if they overlap."""
     sums: Ints = np.arange(gate.low, gate.high + 1, dtype=np.int64)[None, :] << shift
     fires = (sums >> shift >= gate.threshold)[0]
-    left: Ints = np.zeros(1, np.int64)
-    while True:
-        states = left[:, None]
-        after = rules.leak_order == "after"
-        full = leaked(states + sums, decay, rules) if after else leaked(states, decay, rules) + sums
+    after = rules.leak_order == "after"
+    left: Ints = np.zeros(1, np.int64) if after else leaked(np.zeros(1, np.int64), decay, rules)
+    while len(left) * sums.size <= MOST_TRIED:
+        full = leaked(left[:, None] + sums, decay, rules) if after else left[:, None] + sums
         below, reached = int(full[:, ~fires].max(initial=-(1 << 40))), int(full[:, fires].min(initial=1 << 40))
         if below >= reached:
             return None
         if not gate.remembers:
             return below, reached
-        grown = np.unique(np.concatenate([left, full[:, ~fires].ravel()]))
+        rest = full[:, ~fires].ravel()
+        grown = np.unique(np.concatenate([left, rest if after else leaked(rest, decay, rules)]))
         if len(grown) == len(left):
             return below, reached
         if len(grown) > MAX_REMAINDERS:
             return None
         left = grown
+    return None
 
 
 def _threshold(below: int, reached: int, rules: Arithmetic) -> int | None:

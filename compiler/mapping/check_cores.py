@@ -76,7 +76,7 @@ def _kinds(program: Program) -> Iterator[str]:
 
 def _home(program: Program, population: Population) -> int:
     if population.neuron.kind == "product":
-        methods = {p.method for p in program.network.incoming[population.name] if isinstance(p, Product)}
+        methods = {p.method for p in program.network.incoming[population.name] if isinstance(p, Product | Matrix)}
         return _PLACES[methods.pop() if methods else "processor"]
     return HOST if population.home == "host" else _HOME[population.neuron.kind]
 

@@ -18,7 +18,7 @@ from compiler.mapping.tile import Tiling, tile_network
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Product
+from neurochip.network.projections import Gated, Product
 from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, UNIT, Layer, Origin, Program, Table
 from neurochip.program.routes import Routing
 
@@ -128,7 +128,7 @@ def fixed_cores(
 
 def method_of(network: Network, population: Population) -> str:
     """Who computes a product population."""
-    methods = {p.method for p in network.incoming[population.name] if isinstance(p, Product)}
+    methods = {p.method for p in network.incoming[population.name] if isinstance(p, Product | Gated)}
     return methods.pop() if methods else "processor"
 
 

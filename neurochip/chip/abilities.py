@@ -98,7 +98,9 @@ class AttentionUnit(Section):
     """A core that multiplies two spike operands by gated accumulation: ``S = q (k^T v)`` for each head.
 
     ``lanes`` accumulates run each cycle of ``clock``. ``operands`` holds the bits of q, k and v of the heads a unit
-    works on, ``sums`` the integers of ``k^T v`` (or ``q k^T``) and of S, each of ``accumulator`` bits.
+    works on, ``sums`` the integers of ``k^T v`` (or ``q k^T``) and of S, each of ``accumulator`` bits. A unit with
+    ``weights`` (bits for those of a head) also multiplies spikes by weighted sums of spikes (DSSA): it adds up rows of
+    weights, each read beside its sum, so that an accumulate is two operations, and then rows of the sums.
     Costs: events ``unit_op`` for each accumulate (with its share of the buffers) and ``unit_message`` for each packet.
     """
 
@@ -109,3 +111,4 @@ class AttentionUnit(Section):
     operands: Count[Literal["bits"]]
     sums: Count[Literal["bits"]]
     accumulator: Bits
+    weights: Count[Literal["bits"]] | None = None

@@ -224,6 +224,7 @@ class Encoder(Projection):
 
 
 ProductMethod = Literal["processor", "unit", "plastic"]
+WeightedMethod = Literal["processor", "unit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -246,7 +247,7 @@ class Product(Projection):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matrix(Projection):
-    """The matrix of a weighted product: ``y``, a convolution of spikes that an embedded processor keeps for a step.
+    """The matrix of a weighted product: ``y``, a convolution of spikes that its ``method`` keeps for a step.
 
     Each head has the matrix (d, M): its d = C_out / heads channels at the M positions of ``y`` (``Gated.heads``).
 
@@ -259,6 +260,7 @@ class Matrix(Projection):
     bias: NDArray[np.int32]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
+    method: WeightedMethod = field(default="processor", metadata=STORED_IF_SET)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of ``y`` for a source grid of height x width."""
@@ -278,6 +280,7 @@ class Gated(Projection):
     kind: ClassVar[str] = "gated"
     heads: int = 1
     over: Literal["channels", "positions"] = "channels"
+    method: WeightedMethod = field(default="processor", metadata=STORED_IF_SET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

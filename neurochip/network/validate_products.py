@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 
 from neurochip.network.network import Network
-from neurochip.network.projections import Gated, Matrix
+from neurochip.network.projections import Gated, Matrix, WeightedMethod
 
 
 def weighted_products(network: Network) -> Iterator[str]:
@@ -22,8 +23,10 @@ def weighted_products(network: Network) -> Iterator[str]:
         where = f"population {population.name!r}"
         if matrix is None or gated is None or len(mine) != 2 or population.neuron.kind != "product":
             yield f"{where}: expected a product of one matrix and one gated projection, found {[p.name for p in mine]}"
-        elif population.coding == "graded":
-            yield f"{where}: payloads of a weighted product travel as digits, found coding {population.coding!r}"
+        elif matrix.method != gated.method or matrix.method not in get_args(WeightedMethod):
+            yield f"{where}: expected one method of matrix and gates, found {matrix.method!r} and {gated.method!r}"
+        elif population.coding == "graded" and matrix.method != "unit":
+            yield f"{where}: a processor sends payloads as digits, found coding {population.coding!r}"
         elif (
             any(len(p.sources) != 1 or p.sources[0].steps_back for p in (matrix, gated)) or matrix.shift or gated.shift
         ):

@@ -219,7 +219,7 @@ def list_of(network: Network, projection: Projection) -> str:
     if isinstance(projection, Product):
         return "dense" if projection.method == "plastic" else projection.method
     if isinstance(projection, Matrix | Gated):
-        return "processor"
+        return projection.method
     if is_graded(network, projection):
         return "mac"
     return LISTS.get(projection.kind, "dense")
@@ -232,7 +232,7 @@ def is_graded(network: Network, projection: Projection) -> bool:
 
 def uses_units(network: Network, population: Population) -> bool:
     """Whether the packets that leave the neuro-cores for or from ``population`` go to or come from attention units."""
-    products = [p for p in network.projections if isinstance(p, Product) and p.method == "unit"]
+    products = [p for p in network.projections if isinstance(p, Product | Matrix | Gated) and p.method == "unit"]
     return any(population.name in (p.target, *(s.population for s in p.sources)) for p in products)
 
 

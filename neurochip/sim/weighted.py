@@ -1,4 +1,4 @@
-"""Weighted products (DSSA) on embedded processors: what they compute in a step, and its bookings."""
+"""Weighted products (DSSA) on embedded processors and attention units: what they compute, and its bookings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from neurochip.sim.schedule import PopulationPlan
 
 Counts = NDArray[np.int64]
+OPERATIONS = {"processor": (1, 1), "unit": (2, 1)}
+"""Operations of an accumulate of the matrix and of the gates: a unit reads weights from a memory of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,13 +74,14 @@ def weighed(
 def book_weighed(
     counts: Counts, plan: WeightedPlan, layer: PopulationPlan, totals: dict[str, LayerCounts], work: Work
 ) -> None:
-    """Book what ``weighed`` counted on the processors that did it."""
+    """Book what ``weighed`` counted on the processors or units that did it."""
     for part, projection in enumerate((plan.matrix, plan.gated)):
         done, effective = (int(n) for n in counts[:, part].sum(axis=(0, 1)))
         totals[projection.name].ops += done
         totals[projection.name].effective += effective
+    times = np.array(OPERATIONS[plan.matrix.method])[:, None]
     for row, of_tile in zip(layer.tiles, counts, strict=True):
-        each = of_tile[:, :, 0]  # (parts, B)
+        each = of_tile[:, :, 0] * times  # (parts, B)
         if layer.whole_products:
             each = np.broadcast_to(np.array(layer.whole_products)[:, None], each.shape)
         work.processor_ops[:, row[5]] += each.sum(axis=0)

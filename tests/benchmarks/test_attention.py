@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from benchmarks.attention_on_chips import Case, measure, neuron_rows
 from benchmarks.attention_page import write
+from benchmarks.dssa_on_chips import dssa_network
 from compiler.legal.expansions import Shape, expansions
 
 
@@ -33,10 +34,16 @@ def test_the_page_has_a_table_for_each_layer_and_two_plots(tmp_path, monkeypatch
     monkeypatch.setattr("benchmarks.attention_on_chips.HEAD", 4)
     found = list(measure(Case(tokens=4, width=8, timesteps=1), "loihi", quick=True))
     found = [replace(one, case=Case(tokens=4, width=64, timesteps=1)) for one in found]
-    write(found, neuron_rows(quick=True), tmp_path / "page.md")
+    monkeypatch.setattr("benchmarks.dssa_on_chips.HEAD", 4)
+    dual = list(measure(Case(tokens=4, width=8, timesteps=1, patch=2), "loihi", quick=True, layer=dssa_network))
+    assert {one.method: one.how.partition(":")[0] for one in dual} == {
+        "processor": "simulated", "plastic": "refused", "coincidence": "simulated",
+    }  # fmt: skip
+    write(found, neuron_rows(quick=True), dual, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "### N = 4, D = 64, T = 1" in text
     assert "| loihi | processor * |" in text
+    assert "### DSSA, windows of 2 x 2, N = 4, D = 8, T = 1" in text
     for name in ("attention-neurons.svg", "attention-energy.svg"):
         assert f"]({name})" in text
         ElementTree.parse(tmp_path / name)

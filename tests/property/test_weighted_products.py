@@ -108,15 +108,27 @@ def test_accumulates_are_those_of_the_spikes():
     assert layers["matmul1"].packets >= expected > 0
 
 
-@pytest.mark.parametrize("method", ["plastic", "coincidence"])
-def test_other_methods_name_dssa_and_the_remedy(method):
-    with pytest.raises(UnsupportedError, match=r"'matmul1'.*\(DSSA\).*use --attention processor"):
-        compile_graph(SMALL, load_chip("loihi"), Options(attention=method))
+@pytest.mark.parametrize(
+    ("chip", "method"),
+    [("attention_chip", "unit"), ("loihi", "coincidence"), ("loihi2", "graded"), ("spinnaker2", "graded"),
+     ("darwin3", "coincidence")],
+)  # fmt: skip
+def test_every_method_computes_the_model(chip, method):
+    program = assert_exact(SMALL, load_chip(chip), seed=3, attention=method)
+    assert program.origin.attention == method
 
 
-def test_a_chip_without_processors_names_dssa_and_the_remedy():
-    with pytest.raises(UnsupportedError, match=r"(?s)\(DSSA\).*choose a chip with embedded processors"):
-        compile_graph(dssa(heads=2, depth=2, grid=(4, 4), patch=2, steps=1, seed=1), load_chip("truenorth"), Options())
+@pytest.mark.parametrize("chip", ["tianjic", "truenorth"])
+def test_crossbars_compute_it_by_coincidence_in_one_step(chip):
+    graph = dssa(heads=2, depth=2, grid=(2, 2), patch=2, steps=1, seed=1)
+    assert assert_exact(graph, load_chip(chip), seed=3).origin.attention == "coincidence"
+
+
+def test_learning_synapses_are_refused_with_the_reason():
+    with pytest.raises(
+        UnsupportedError, match=r"'matmul1'.*\(DSSA\).*a weighted sum is no count; use --attention processor or coinc"
+    ):
+        compile_graph(SMALL, load_chip("loihi"), Options(attention="plastic"))
 
 
 def test_a_map_that_mixes_channels_and_positions_is_refused():
@@ -133,10 +145,11 @@ def test_a_map_that_mixes_channels_and_positions_is_refused():
         compile_graph(by_rows, load_chip("loihi"), Options())
 
 
-@pytest.mark.parametrize("name", ["loihi2", "attention_chip", "spinnaker2"])
-def test_every_chip_with_processors_is_exact(name):
-    program = assert_exact(SMALL, load_chip(name), seed=3)
-    assert program.origin.attention == "processor"
+@pytest.mark.parametrize(
+    ("name", "method"), [("loihi2", "processor"), ("attention_chip", "unit"), ("spinnaker2", "processor")]
+)
+def test_the_cheapest_method_is_chosen(name, method):
+    assert assert_exact(SMALL, load_chip(name), seed=3).origin.attention == method
 
 
 def test_a_sampled_check_recomputes_products():
