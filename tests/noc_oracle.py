@@ -75,7 +75,7 @@ class Packet:
 
 @dataclass
 class Buffer:
-    """An input: a link's buffer or a core's source queue."""
+    """An input: one of a link's buffers or a core's source queue."""
 
     interval: int
     credit: int
@@ -90,33 +90,44 @@ class Buffer:
 
 @dataclass
 class Output:
-    """A link to a router, or a core's port."""
+    """A link to a router, with credits for each of its buffers, or a core's port.
+
+    ``axis``: 0 along x, 1 along y, 2 into a core. ``closes``: whether it closes a ring.
+    """
 
     router: int
     to: tuple[str, int]
     latency: int
     service: int
-    credits: float
+    credits: list[float]
+    axis: int = 2
+    closes: bool = False
     turn: int = 0
     free_at: int = 0
     passed: int = 0
 
 
 class OracleNetwork:
+    """On rings every link has two buffers, the second for packets that have gone over the link that closes the ring."""
+
     def __init__(self, mesh: Mesh, timing: Timing) -> None:
         self.mesh = mesh
+        self.buffers = 2 if mesh.wrap_x or mesh.wrap_y else 1
         self.inputs: dict[int, list[Buffer | None]] = {}
         self.outputs: list[Output] = []
-        self.returning: list[tuple[int, Output]] = []
-        self.feeds: dict[int, Output] = {}
+        self.returning: list[tuple[int, Output, int]] = []
+        self.feeds: dict[int, tuple[Output, int]] = {}
+        links = 4 * self.buffers
         for router in range(mesh.n_routers):
-            self.inputs[router] = [None] * 4 + [Buffer(timing.inject_interval, 1) for _ in range(mesh.cores_per_router)]
+            cores = [Buffer(timing.inject_interval, 1) for _ in range(mesh.cores_per_router)]
+            self.inputs[router] = [None] * links + cores
         for at in range(mesh.n_routers):
             for port, (dx, dy) in enumerate(STEPS.values()):
                 x, y = at % mesh.width + dx, at // mesh.width + dy
-                if not (0 <= x < mesh.width and 0 <= y < mesh.height):
+                closes = not (0 <= x < mesh.width and 0 <= y < mesh.height)
+                if closes and not (mesh.wrap_x if dx else mesh.wrap_y):
                     continue
-                to = y * mesh.width + x
+                to = y % mesh.height * mesh.width + x % mesh.width
                 chip = crosses(mesh, at, to)
                 hop = timing.x_latency if dx else timing.y_latency
                 output = Output(
@@ -124,22 +135,29 @@ class OracleNetwork:
                     to=("router", to),
                     latency=hop + (timing.chip_latency if chip else 0),
                     service=timing.chip_service if chip else timing.link_service,
-                    credits=timing.chip_buffer_packets if chip else timing.buffer_packets,
+                    credits=[timing.chip_buffer_packets if chip else timing.buffer_packets] * self.buffers,
+                    axis=0 if dx else 1,
+                    closes=closes,
                 )
-                buffer = Buffer(timing.input_interval, timing.chip_credit_latency if chip else timing.credit_latency)
-                self.inputs[to][port] = buffer
-                self.feeds[id(buffer)] = output
+                for k in range(self.buffers):
+                    credit = timing.chip_credit_latency if chip else timing.credit_latency
+                    buffer = Buffer(timing.input_interval, credit)
+                    self.inputs[to][port * self.buffers + k] = buffer
+                    self.feeds[id(buffer)] = (output, k)
                 self.outputs.append(output)
         for core in range(mesh.n_cores):
+            router = core // mesh.cores_per_router
             self.outputs.append(
-                Output(
-                    core // mesh.cores_per_router,
-                    ("core", core),
-                    timing.eject_latency,
-                    timing.eject_service,
-                    float("inf"),
-                )
+                Output(router, ("core", core), timing.eject_latency, timing.eject_service, [float("inf")])
             )
+
+    def lane(self, output: Output, buffer: Buffer) -> int:
+        """Which buffer of the link a packet from ``buffer`` takes."""
+        if output.axis == 2:
+            return 0
+        came, second = self.feeds.get(id(buffer), (None, 0))
+        straight = came is not None and came.axis == output.axis
+        return int(output.closes or (straight and bool(second)))
 
     def wants(self, router: int, packet: Packet) -> tuple[str, int]:
         path = walk(self.mesh, router, packet.target // self.mesh.cores_per_router)
@@ -147,22 +165,24 @@ class OracleNetwork:
 
     def winner(self, output: Output, now: int) -> Buffer | None:
         buffers = self.inputs[output.router]
-        if now < output.free_at or output.credits == 0:
+        if now < output.free_at:
             return None
         for k in range(len(buffers)):
             port = (output.turn + k) % len(buffers)
             buffer = buffers[port]
             head = buffer.head(now) if buffer else None
-            if head and self.wants(output.router, head) == output.to:
+            if not (head and buffer and self.wants(output.router, head) == output.to):
+                continue
+            if output.credits[self.lane(output, buffer)]:
                 output.turn = (port + 1) % len(buffers)
                 return buffer
         return None
 
     def step(self, now: int) -> list[tuple[int, int]]:
         """One cycle; returns (packet number, delivery time) of what won a core's port."""
-        for time, output in self.returning:
-            output.credits += time == now
-        self.returning = [(time, output) for time, output in self.returning if time > now]
+        for time, output, lane in self.returning:
+            output.credits[lane] += time == now
+        self.returning = [back for back in self.returning if back[0] > now]
         grants = [(output, self.winner(output, now)) for output in self.outputs]
         delivered = []
         for output, buffer in grants:
@@ -171,17 +191,18 @@ class OracleNetwork:
             packet = buffer.packets.popleft()
             buffer.next_bid = now + buffer.interval
             if id(buffer) in self.feeds:
-                self.returning.append((now + buffer.credit, self.feeds[id(buffer)]))
+                self.returning.append((now + buffer.credit, *self.feeds[id(buffer)]))
             output.free_at = now + output.service
             output.passed += 1
-            output.credits -= 1
+            lane = self.lane(output, buffer)
+            output.credits[lane] -= 1
             packet.ready = now + output.latency
             if output.to[0] == "core":
                 assert packet.target == output.to[1]
                 delivered.append((packet.number, packet.ready))
             else:
-                port = [p for p, b in enumerate(self.inputs[output.to[1]]) if b and self.feeds.get(id(b)) is output]
-                self.inputs[output.to[1]][port[0]].packets.append(packet)
+                (there,) = (b for b in self.inputs[output.to[1]] if b and self.feeds.get(id(b)) == (output, lane))
+                there.packets.append(packet)
         return delivered
 
 
@@ -196,7 +217,7 @@ def simulate(mesh: Mesh, timing: Timing, injections: Injections) -> tuple[list[i
     for born, _, _, number, source, target in sorted(packets):
         router, slot = divmod(source, mesh.cores_per_router)
         packet = Packet(number, target, born, born + timing.inject_latency)
-        network.inputs[router][4 + slot].packets.append(packet)
+        network.inputs[router][4 * network.buffers + slot].packets.append(packet)
     delivered: dict[int, int] = {}
     now = 0
     while len(delivered) < len(packets):

@@ -90,19 +90,18 @@ class Timing:
         eject_ns: float = 0.0,
         eject_service_ns: float | None = None,
         credit_ns: float | None = None,
-        chip_buffer_packets: int | None = None,
     ) -> Timing:
         """Timing from a chip's figures in nanoseconds, each within 0.1 %; ``chip_link_latency_ns`` adds to the hop.
 
-        What a chip does not publish follows from what it does: local ports, input buffers and returning credits are as
-        fast as a mesh link, a credit over a chip border takes as much longer as a packet, and the buffer behind a
-        chip border covers the round trip, so that the link can be kept busy. A figure of zero counts as a picosecond
-        where time must pass.
+        What a chip does not publish follows from what it does: local ports and input buffers are as fast as a mesh
+        link, and a credit returns as fast as a packet moves. ``buffer_packets`` may wait at a router; those that a link
+        passes in a round trip of packet and credit come on top, so that every link can be kept busy. A figure of zero
+        counts as a picosecond where time must pass.
 
         Raises:
             ChipError: if a figure is negative, or so much larger than the smallest that no cycle suits both.
         """
-        credit = link_service_ns if credit_ns is None else credit_ns
+        credit = max(hop_x_ns, hop_y_ns) if credit_ns is None else credit_ns
         figures = {
             "x_latency": hop_x_ns,
             "y_latency": hop_y_ns,
@@ -124,13 +123,12 @@ class Timing:
         figures = {name: max(value, at_least[name]) for name, value in figures.items()}
         cycle_ns = _common_cycle_ns([value for value in figures.values() if value])
         cycles = {name: round(value / cycle_ns) for name, value in figures.items()}
-        hop = max(cycles["x_latency"], cycles["y_latency"])
-        round_trip = hop + cycles["chip_latency"] + cycles["chip_credit_latency"]
-        enough = max(buffer_packets, ceil(round_trip / cycles["chip_service"]))
+        round_trip = max(cycles["x_latency"], cycles["y_latency"]) + cycles["credit_latency"]
+        chip_round_trip = round_trip + 2 * cycles["chip_latency"]
         return cls(
             cycle_ns=cycle_ns,
-            buffer_packets=buffer_packets,
-            chip_buffer_packets=enough if chip_buffer_packets is None else chip_buffer_packets,
+            buffer_packets=buffer_packets + ceil(round_trip / cycles["link_service"]),
+            chip_buffer_packets=buffer_packets + ceil(chip_round_trip / cycles["chip_service"]),
             **cycles,
         )
 

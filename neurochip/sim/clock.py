@@ -13,7 +13,6 @@ from neurochip.chip.costs import Costs
 from neurochip.errors import SimulationError
 from neurochip.noc import analytic
 from neurochip.noc.mesh import Mesh
-from neurochip.noc.packet import refuse_rings
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
@@ -48,6 +47,17 @@ class Pending(NamedTuple):
     bound: Counts
     busiest: NDArray[np.float64]
     out: NDArray[np.float64]
+
+
+class PacketTick(NamedTuple):
+    """Packet mode, one tick of one input: packets, their mean latency, when the last arrived, cycles; ns that the tick
+    needs without a barrier, and that it would need by the analytic bound."""
+
+    packets: int
+    latency: float
+    drain: int
+    needed: float
+    expected: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +126,7 @@ class Clock:
         work: counts of the tick at hand, for the inputs of a batch; ``ops`` rows in the order of ``LISTS``.
         other: room for the next tick, so that one can be booked while the other is being closed; see ``turn``.
         runs: packet mode's simulations; flows: for it, of every population that sent; pending: ticks under way.
-        packet_ticks: packet mode, per tick and input: (packets, mean latency, analytic bound, drain), cycles.
+        packet_ticks: packet mode, of every tick and input that sent.
     """
 
     board: Board
@@ -128,7 +138,7 @@ class Clock:
     other: Work = field(init=False)
     flows: list[Flows] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
-    packet_ticks: list[tuple[int, float, int, int]] = field(default_factory=list)
+    packet_ticks: list[PacketTick] = field(default_factory=list)
 
     @classmethod
     def of(cls, board: Board, noc: str, threads: int = 1) -> Clock:
@@ -148,9 +158,7 @@ class Clock:
         )
         if noc == "analytic":
             return cls(board=board, totals=totals)
-        refuse_rings(board.mesh)
-        spacing = max(1, round((board.costs.latency_ns["axon_out"] or 0.0) / board.timing.cycle_ns))
-        return cls(board=board, totals=totals, runs=PacketRuns(board.mesh, board.timing, spacing, threads))
+        return cls(board=board, totals=totals, runs=PacketRuns(board.mesh, board.timing, threads))
 
     def start(self, inputs: int) -> None:
         """Make room for a batch of ``inputs`` inputs."""
@@ -209,37 +217,58 @@ class Clock:
         books, board = work.books, self.board
         inputs = len(books.sent)
         busiest, ends = np.zeros(inputs), np.zeros((inputs, 2), np.int64)
+        sending = self.sending(work) if self.flows else None
         close_cores(work, board.core_times, self.totals, busiest, ends)
         loads = np.zeros((inputs, len(board.kind_times.service)), np.int64)
         close_links(books.spans, (board.mesh.height, board.mesh.width), board.link_kinds, self.totals.links, loads)
         bound = self.bound(loads, ends, books.longest)
         books.longest[:] = 0
-        if self.flows and self.runs is not None:
-            self.pending.append(Pending(self.runs.start(self.flows), bound, busiest, out))
+        if sending is not None and self.runs is not None:
+            self.pending.append(Pending(self.runs.start(self.flows, sending), bound, busiest, out))
             self.flows.clear()
         else:
             out[:] = self.durations(busiest, bound)
+
+    def sending(self, work: Work) -> Counts:
+        """For how many cycles each NoC core (B, mesh cores) sends the packets counted in ``work``.
+
+        A core sends while it updates its neurons, a processor or an attention unit while it computes.
+        """
+        times, noc_core = self.board.core_times, self.board.noc_core
+        ns = times.ns
+        update = times.neurons * ns[3] + work.active * ns[4] + work.spikes * ns[5] + work.books.sent * ns[7]
+        op, message = (np.where(times.processor == 2, ns[12 + k], ns[8 + k]) for k in range(2))
+        compute = work.processor_ops * op + work.books.sent * message
+        cycles = np.zeros((len(update), self.board.mesh.n_cores), np.int64)
+        cycles[:, noc_core] = np.where(times.processor > 0, compute, update) / self.board.timing.cycle_ns
+        return cycles
 
     def settle(self) -> None:
         """Wait for the packets of all ticks, and fill in how long these took."""
         for run, bound, busiest, out in self.pending:
             found = run.result()
-            ticks = [(d.packets, d.latency, int(b), d.drain) for d, b in zip(found, bound, strict=True) if d.packets]
-            self.packet_ticks += ticks
-            out[:] = self.durations(busiest, np.array([d.drain for d in found], np.int64))
+            drain = np.array([d.drain for d in found], np.int64)
+            out[:] = self.durations(busiest, drain)
+            needed, expected = self.needed(busiest, drain), self.needed(busiest, bound)
+            ticks = (PacketTick(*d, *ns) for d, *ns in zip(found, needed, expected, strict=True))
+            self.packet_ticks += [tick for tick in ticks if tick.packets]
         self.pending.clear()
         if self.runs is not None:
             self.runs.close()
 
     def durations(self, busiest: NDArray[np.float64], network: Counts) -> NDArray[np.float64]:
         """Duration of ticks, ns, (n,), from that of the slowest core, ns, and of the network, cycles."""
-        needed = np.maximum(busiest, network * self.board.timing.cycle_ns) + self.board.barrier_ns
+        needed = self.needed(busiest, network) + self.board.barrier_ns
         time = self.board.program.chip.time
         fixed = time.tick.base if time.kind == "fixed" and time.tick is not None else None
         if fixed is None:
-            return np.asarray(needed)
+            return needed
         self.moves.overruns += int((needed > fixed).sum())
         return np.asarray(np.maximum(fixed, needed))
+
+    def needed(self, busiest: NDArray[np.float64], network: Counts) -> NDArray[np.float64]:
+        """The longer of two durations, ns, of which the network's is given in cycles."""
+        return np.asarray(np.maximum(busiest, network * self.board.timing.cycle_ns))
 
     def link_packets(self) -> Counts:
         """Packets over each link so far, (n_links,)."""
@@ -278,12 +307,14 @@ class Clock:
         """Packet-mode figures over all ticks; empty in analytic mode."""
         if not self.packet_ticks:
             return {}
-        packets, latency, bound, drain = (np.array(column) for column in zip(*self.packet_ticks, strict=True))
+        packets, latency, drain, needed, expected = (
+            np.array(column) for column in zip(*self.packet_ticks, strict=True)
+        )
         return {
             "packet_latency_mean_ns": float(np.average(latency, weights=packets) * self.board.timing.cycle_ns),
             "drain_mean_ns": float(drain.mean() * self.board.timing.cycle_ns),
             "drain_max_ns": float(drain.max() * self.board.timing.cycle_ns),
-            "analytic_over_packet": float(bound.sum() / max(drain.sum(), 1)),
+            "analytic_over_packet": float(expected.sum() / needed.sum()),
         }
 
 

@@ -38,20 +38,19 @@ class Drained(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class PacketRuns:
-    """Simulations of ticks under way, at most two for each of ``threads``.
-
-    ``spacing``: cycles from one packet that a core sends to the next. Results do not depend on ``threads``.
-    """
+    """Simulations of ticks under way, at most two for each of ``threads``. Results do not depend on ``threads``."""
 
     mesh: Mesh
     timing: Timing
-    spacing: int
     threads: int
     pool: ThreadPoolExecutor | None = None
     busy: list[Future[list[Drained]]] = field(default_factory=list)
 
-    def start(self, flows: list[Flows]) -> Future[list[Drained]]:
-        """Begin a tick of all inputs; the future holds (B,) results."""
+    def start(self, flows: list[Flows], sending: Counts) -> Future[list[Drained]]:
+        """Begin a tick of all inputs; the future holds (B,) results.
+
+        ``sending`` (B, n_cores) int64: for how many cycles each NoC core sends.
+        """
         joined = Flows(
             np.concatenate([flow.source for flow in flows]),
             np.concatenate([flow.target for flow in flows]),
@@ -61,7 +60,7 @@ class PacketRuns:
             self.pool = ThreadPoolExecutor(max(1, self.threads))
         while len(self.busy) >= 2 * self.threads:
             self.busy.pop(0).result()
-        self.busy.append(self.pool.submit(self._drain, joined))
+        self.busy.append(self.pool.submit(self._drain, joined, sending))
         return self.busy[-1]
 
     def close(self) -> None:
@@ -70,26 +69,25 @@ class PacketRuns:
             self.pool.shutdown(wait=True, cancel_futures=True)
             self.pool = None
 
-    def _drain(self, flows: Flows) -> list[Drained]:
+    def _drain(self, flows: Flows, sending: Counts) -> list[Drained]:
         found = []
-        for row in flows.packets:
+        for row, cycles in zip(flows.packets, sending, strict=True):
             some = np.flatnonzero(row)
-            if not len(some):
-                found.append(Drained(0, 0.0, 0))
-                continue
-            first = first_cycles(flows.source[some], row[some], self.spacing)
-            sent = Injections.of(flows.source[some], flows.target[some], row[some], first, self.spacing)
+            sent = spread(flows.source[some], flows.target[some], row[some], cycles)
             result = simulate_tick(self.mesh, self.timing, sent)
             found.append(Drained(result.packets, result.latency.mean, result.drain))
         return found
 
 
-def first_cycles(source: Counts, packets: Counts, spacing: int) -> Counts:
-    """When each flow starts: a core sends its flows one after the other, ``spacing`` cycles a packet."""
+def spread(source: Counts, target: Counts, packets: Counts, sending: Counts) -> Injections:
+    """Packets of flows as their cores send them: those of each flow evenly over the ``sending`` (n_cores,) cycles.
+
+    A core goes through its neurons one after the other, and each that fires sends to all its targets. So the flows of
+    a core take turns, and the k-th of n starts k / n of its spacing after the first.
+    """
     order = np.argsort(source, kind="stable")
-    before = np.cumsum(packets[order]) - packets[order]
-    starts_core = np.concatenate([[True], source[order][1:] != source[order][:-1]])
-    base = np.maximum.accumulate(np.where(starts_core, before, 0))
-    first = np.empty_like(packets)
-    first[order] = (before - base) * spacing
-    return first
+    source, target, packets = source[order], target[order], packets[order]
+    flows = np.bincount(source, minlength=len(sending))
+    turn = np.arange(len(source)) - (np.cumsum(flows) - flows)[source]
+    spacing = sending[source] // np.maximum(packets, 1)
+    return Injections.of(source, target, packets, spacing * turn // flows[source], spacing)

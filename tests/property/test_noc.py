@@ -9,8 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from neurochip.errors import SimulationError
-from neurochip.noc import packet as packet_mode
+from neurochip.noc import state as at_rest
 from neurochip.noc.analytic import tick_loads, tick_time
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.packet import Injections, simulate_tick
@@ -70,7 +69,7 @@ def injections(draw: st.DrawFn, mesh: Mesh) -> Injections:
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_kernel_delivers_each_packet_at_the_oracles_cycle(data: st.DataObject) -> None:
-    mesh, timing = data.draw(meshes()), data.draw(timings())
+    mesh, timing = data.draw(st.one_of(meshes(), tori())), data.draw(timings())
     flows = data.draw(injections(mesh))
     result = simulate_tick(mesh, timing, flows, record=True)
     delivered_at, links = noc_oracle.simulate(mesh, timing, flows)
@@ -82,7 +81,7 @@ def test_kernel_delivers_each_packet_at_the_oracles_cycle(data: st.DataObject) -
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_analytic_counts_are_the_packet_counts_and_its_time_is_a_lower_bound(data: st.DataObject) -> None:
-    mesh, timing = data.draw(meshes()), data.draw(timings())
+    mesh, timing = data.draw(st.one_of(meshes(), tori())), data.draw(timings())
     flows = data.draw(injections(mesh))
     packet = simulate_tick(mesh, timing, flows)
     loads = tick_loads(mesh, mesh.router_of(flows.source), mesh.router_of(flows.target), flows.count)
@@ -122,7 +121,7 @@ def test_loads_from_intervals_equal_loads_from_walking_every_path(data: st.DataO
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_one_packet_alone_takes_the_closed_form(data: st.DataObject) -> None:
-    mesh, timing = data.draw(meshes()), data.draw(timings())
+    mesh, timing = data.draw(st.one_of(meshes(), tori())), data.draw(timings())
     core = st.integers(0, mesh.n_cores - 1)
     source, target, born = data.draw(core), data.draw(core), data.draw(st.integers(0, 10**6))
     result = simulate_tick(mesh, timing, Injections.of(source, target, 1, born))
@@ -149,7 +148,7 @@ def far_timings(draw: st.DrawFn) -> Timing:
 @settings(deadline=None, max_examples=8)
 @given(st.data())
 def test_chips_that_run_ahead_deliver_at_the_oracles_cycles(data: st.DataObject) -> None:
-    mesh, timing = data.draw(meshes()), data.draw(far_timings())
+    mesh, timing = data.draw(st.one_of(meshes(), tori())), data.draw(far_timings())
     flows = data.draw(injections(mesh))
     result = simulate_tick(mesh, timing, flows, record=True)
     assert result.delivered_at.tolist() == noc_oracle.simulate(mesh, timing, flows)[0]
@@ -165,7 +164,7 @@ def test_running_chip_by_chip_changes_no_packet(seed: int, timing: Timing) -> No
     flows = Injections.of(source, target, rng.integers(0, 9, n), rng.integers(0, 2000, n), rng.integers(0, 40, n))
     apart = simulate_tick(mesh, timing, flows, record=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packet_mode, "LEAST_AHEAD", 1 << 30)
+        patch.setattr(at_rest, "LEAST_LEAD", 1 << 30)
         together = simulate_tick(mesh, timing, flows, record=True)
     assert np.array_equal(apart.delivered_at, together.delivered_at)
     assert (apart.drain, apart.latency) == (together.drain, together.latency)
@@ -187,8 +186,3 @@ def test_latency_on_a_torus_is_that_of_every_link_of_the_shorter_way(data: st.Da
         *((core // per_router % mesh.width, core // per_router // mesh.width) for core in (source, target))
     )
     assert timing.links(mesh).latency[path].sum() == walked
-
-
-def test_packet_mode_refuses_rings_whose_packets_could_wait_for_each_other_in_a_circle() -> None:
-    with pytest.raises(SimulationError, match=r"close to rings.*use analytic"):
-        simulate_tick(Mesh(columns=4, rows=1, wrap_x=True), Timing(), Injections.of(0, 3))

@@ -77,18 +77,20 @@ def test_cycles_measure_a_chips_nanoseconds_within_a_thousandth() -> None:
         "chip_latency": 100.0,
         "link_service": 0.2907,
         "chip_service": 2.907,
-        "chip_credit_latency": 100.2907,
+        "credit_latency": 6.5,
+        "chip_credit_latency": 106.5,
     }
     for name, ns in expected.items():
         assert getattr(timing, name) * timing.cycle_ns == pytest.approx(ns, rel=1e-3)
-    assert timing.chip_buffer_packets >= (6.5 + 100 + 100.3) / 2.907
+    assert timing.buffer_packets - 16 == np.ceil(13 / 0.2907)
+    assert timing.chip_buffer_packets - 16 == np.ceil(213 / 2.907)
 
 
 def test_whole_nanoseconds_are_exact_and_ports_follow_the_links() -> None:
     timing = Timing.from_ns(**{**LOIHI, "hop_x_ns": 4, "hop_y_ns": 6, "link_service_ns": 2, "chip_link_service_ns": 20})
     assert timing.cycle_ns == 2.0
     assert (timing.x_latency, timing.y_latency, timing.link_service, timing.chip_latency) == (2, 3, 1, 50)
-    assert (timing.input_interval, timing.inject_interval, timing.eject_service, timing.credit_latency) == (1, 1, 1, 1)
+    assert (timing.input_interval, timing.inject_interval, timing.eject_service, timing.credit_latency) == (1, 1, 1, 3)
     assert (timing.inject_latency, timing.eject_latency) == (0, 0)
 
 

@@ -11,108 +11,119 @@ Int64Array = NDArray[np.int64]
 Int32Array = NDArray[np.int32]
 Records = NDArray[np.void]
 
-# Arrays of records keep what is used together in one cache line. They also spare reference counts: Numba counts an
-# array whose last use in a function lies in a branch, two atomic operations a call (all in all ten times slower). So
-# the kernels take records out of arrays first and branch then.
-CHANNEL = np.dtype(
+# Large boards exceed the processor's second-level cache, and a chip's share is only in it for as long as the chip runs
+# ahead. So what a move reads lies in few cache lines: a router's block, a record for each link with its buffer.
+CACHE_LINE = 64
+
+LINK = np.dtype(
     [
-        # mostly the link's side, one cache line
-        ("bids", "i8"),  # a bit for each router port that bids
-        ("retry_time", "i8"),
-        ("free_at", "i8"),  # when it may pass the next packet
-        ("passed", "i8"),  # packets so far
-        ("origin", "i4"),  # the router it leaves
+        ("free_at", "i8"),  # when its output may pass the next packet (of an output's first lane)
+        ("next_bid", "i8"),  # its buffer gives up its next packet no sooner
+        ("sent", "u4"),  # packets that entered it
+        ("taken", "u4"),  # packets that left its buffer
+        ("size", "i4"),  # packets that fit in its buffer, those on the link included
+        ("head", "i4"),  # the first packet in the buffer or on the link, and the last one
+        ("tail", "i4"),
         ("latency", "i4"),
         ("service", "i4"),
-        ("tail", "i4"),
-        ("count", "i4"),
-        ("most", "i4"),
-        ("credit", "i4"),
-        ("state", "i2"),
-        ("turn", "i2"),  # the port that is next in turn
-        # the buffer: a ring of slots first..end - 1
-        ("next_bid", "i8"),  # it gives up its next packet no sooner
-        ("head", "i4"),
-        ("first", "i4"),
-        ("end", "i4"),
-        ("wanted", "i4"),  # the channel its head bids for
-        ("port", "i4"),  # the port by which it enters its router
-        ("onward", "i4"),  # straight on from here, channel ids grow by this; 0 for local channels
-        ("interval", "i4"),
-        # a core's source queue: where its heap of flows starts, and flows in it
-        ("queue", "i4"),
-        ("queued", "i4"),
-        ("here", "i4"),  # the region its link arbitrates in
-        ("there", "i4"),  # the region of its buffer
-        ("unused", "i4", (3,)),  # fills the second cache line
+        ("credit", "i4"),  # cycles from the moment a packet leaves the buffer until its slot may be won again
+        ("router", "i4"),  # where the link ends; -1: in a core
+        ("sender", "i4"),  # where it starts; -1: the buffer is a core's source queue
+        ("lane", "u1"),  # the lane of the sender that it is
+        ("turn", "u1"),  # the input that is next in turn (of an output's first lane)
+        ("closes", "u1"),  # 1 if it closes a ring
+        ("slack", "u1"),  # with 2**slack slots left, the credit that the next packet needs is surely back
     ],
     align=True,
 )
 
-SLOT = np.dtype(
+PACKET = np.dtype(
     [
-        ("time", "i8"),  # of a packet: when it may bid; of an empty slot: when it may be won again
-        ("flow", "i4"),
-        ("k", "u4"),  # number of the packet in its flow
-        ("turn", "i4"),  # the channel to take after going straight
-        ("straight", "i2"),  # hops to go before turning
-        ("then", "i2"),  # hops to go straight after turning
+        ("time", "i8"),  # when it may bid for its next link
+        ("born", "i8"),  # when it was injected
+        ("x", "i2"),  # hops left to go east, or west if negative
+        ("y", "i2"),  # then south, or north
+        ("port", "i4"),  # then into this core of the router
+        ("next", "i4"),  # the packet behind it, or the next unused record
+        ("number", "u4"),  # its place in ``State.delivered_at``
     ],
     align=True,
 )
 
 FLOW = np.dtype(
     [
-        ("first", "i8"),
         ("next_time", "i8"),
         ("spacing", "i8"),
-        ("count", "i8"),
-        ("sent", "i8"),
-        ("start", "i4"),  # the route: first channel, then as in SLOT, then the target's local channel
-        ("turn", "i4"),
-        ("straight", "i2"),
-        ("then", "i2"),
-        ("exit", "i4"),
-        ("first_packet", "i8"),
-        ("delivered", "i8"),
-        ("latency_sum", "i8"),
-        ("latency_max", "i8"),
+        ("left", "u4"),  # packets not injected yet
+        ("sent", "u4"),
+        ("x", "i2"),  # as in PACKET
+        ("y", "i2"),
+        ("port", "i4"),
     ],
     align=True,
 )
 
-TOTALS = np.dtype([(name, "i8") for name in ("delivered", "sum", "min", "max", "last", "inject", "eject")])
+TOTALS = np.dtype([(name, "i8") for name in ("delivered", "sum", "min", "max", "last", "inject", "eject", "unused")])
+
+
+def router_dtype(ports: int) -> np.dtype[np.void]:
+    """A router's block, whole cache lines: for each input ``at``, when the packet at its head may bid, ``NEVER`` if
+    there is none, and ``want``, the lane for which it bids; for each lane ``free``, when it may pass the next packet,
+    ``NEVER`` while its buffer is full, and ``way``, its LINK record.
+    """
+    fields = [("at", "i8", (ports,)), ("free", "i8", (ports,)), ("way", "i4", (ports,)), ("want", "u1", (ports,))]
+    size = -(-sum(np.dtype(kind).itemsize * ports for _, kind, _ in fields) // CACHE_LINE) * CACHE_LINE
+    names, kinds, offsets, at = [], [], [], 0
+    for name, kind, shape in fields:
+        names.append(name)
+        kinds.append((kind, shape))
+        offsets.append(at)
+        at += np.dtype(kind).itemsize * ports
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": size})
 
 
 class State(NamedTuple):
     """A whole network in motion.
 
+    A router has P inputs, one for each lane of the links that come in (by direction of travel) and one for each core,
+    and as many lanes that go out. A lane is one of the V virtual channels of an output: V is 1, or 2 where links close
+    to rings. Routers are in an order in which those of a region follow each other. Input p of router r has number
+    ``r * P + p``.
+
     Attributes:
-        channels: CHANNEL records, (n_links + n_cores,).
-        slots: SLOT records, all buffers one after the other.
+        routers: records of ``router_dtype(P)``, (n_routers,).
+        soon: int64, (n_routers,); nothing can happen in a router before.
+        links: LINK records, (n_routers * P,), by the input they end in; a core's is its source queue and the way in.
+        packets: PACKET records, as many as the network holds at most. unused: int64, (1,); the first one not in use.
+        credits: int64, (n_routers * P * places,): of each link a ring, when the slot that its n-th packet left may be
+            won again; kept only while few slots are left. A ring has a power of two of places.
         flows: FLOW records, (n_flows,).
         heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
-        ports: int32, (n_routers, 4 + cores_per_router); the channel that arrives at each port of a router, or -1.
-            Ports 0 to 3 take the links that go east, west, south and north.
-        wheel: int32, (regions, lists); the first event of each list, or -1. There are a power of two of lists, more
-            than any delay and the lookahead have cycles together.
-        after: int32; for each of the 2 (n_links + n_cores) events the one after it in its list.
-        marks: int64, (regions, lists / 64); a bit for each list that is not empty.
-        ahead: one cycle count: how far a region may run ahead of the others.
+        queue, queued: int32, (n_routers * P,); where a core's part of the heap starts, and its flows in it.
+        first_packet: int64, (n_flows,); the place of each flow's first packet in ``delivered_at``.
+        sizes: int64, (8,): P; V; places of a ring of credits; bytes of a router's block; how far a router, and how far
+            a region may run ahead of the others, cycles; cycles from a packet that a link's buffer, and one that a core
+            gives up to the next.
+        regions: int64, (n_regions + 1,); where each region's routers start. due: (n_regions,), scratch.
         totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
     """
 
-    channels: Records
-    slots: Records
+    routers: Records
+    soon: Int64Array
+    links: Records
+    packets: Records
+    unused: Int64Array
+    credits: Int64Array
     flows: Records
     heap: Int32Array
-    ports: Int32Array
-    wheel: Int32Array
-    after: Int32Array
-    marks: Int64Array
-    ahead: int
+    queue: Int32Array
+    queued: Int32Array
+    first_packet: Int64Array
+    sizes: Int64Array
+    regions: Int64Array
+    due: Int64Array
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
