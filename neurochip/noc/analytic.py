@@ -125,8 +125,9 @@ def link_bounds(timing: Timing, times: LinkTimes, link_load: Int64Array) -> Int6
     ``times`` = ``timing.links(mesh)``; ``link_load``: (n_links,), or (inputs, n_links) for several ticks at once.
     """
     after_first = np.maximum(link_load - 1, 0)
-    busy = after_first * np.maximum(times.service, timing.input_interval)
-    round_trips = after_first // times.slots * (times.latency + times.credit)
+    in_one_buffer = np.maximum(-(-link_load // times.buffers) - 1, 0)
+    busy = np.maximum(after_first * times.service, in_one_buffer * timing.input_interval)
+    round_trips = in_one_buffer // times.slots * (times.latency + times.credit)
     bound = timing.inject_latency + np.maximum(busy, round_trips) + times.latency + timing.eject_latency
     return np.where(link_load > 0, bound, 0)
 

@@ -142,6 +142,11 @@ class Mesh:
         columns, rows = self.chip_columns, self.chip_rows
         return columns if columns > 1 else 0, rows if rows > 1 else 0
 
+    @property
+    def virtual_channels(self) -> int:
+        """Buffers at the end of each link in packet mode: two where links close to rings (Dally and Seitz 1987)."""
+        return 1 + (self.wrap_x or self.wrap_y)
+
     def router_of(self, core: Int64Array) -> Int64Array:
         """Router ids of core ids, any shape."""
         return core // self.cores_per_router

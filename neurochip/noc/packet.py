@@ -10,7 +10,7 @@ from neurochip.errors import SimulationError
 from neurochip.noc.kernels import packet as kernel
 from neurochip.noc.kernels.records import State
 from neurochip.noc.mesh import Int64Array, Mesh
-from neurochip.noc.state import Injections, Ports, channels_of, new_state
+from neurochip.noc.state import Injections, Ports, new_state
 from neurochip.noc.timing import Timing
 
 __all__ = ["Injections", "LatencyStats", "PacketResult", "simulate_tick"]
@@ -104,7 +104,7 @@ def _check(mesh: Mesh, injections: Injections) -> None:
             f"{i.first[f]} and then every {i.spacing[f]}; cores are 0..{mesh.n_cores - 1}, counts 0..2**32 - 1, "
             f"times at least 0"
         )
-    inputs = 4 * channels_of(mesh) + mesh.cores_per_router
+    inputs = 4 * mesh.virtual_channels + mesh.cores_per_router
     if inputs > 64:
         raise SimulationError(
             f"network: packet mode takes at most 64 inputs a router, not {inputs}: two for each link where links close "

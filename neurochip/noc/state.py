@@ -50,11 +50,6 @@ class Injections:
         return np.asarray(np.cumsum(self.count) - self.count)
 
 
-def channels_of(mesh: Mesh) -> int:
-    """Virtual channels of each link: two where links close to rings."""
-    return 1 + (mesh.wrap_x or mesh.wrap_y)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ports:
     """Where a mesh's routers, links and cores are in a ``State``; router ids are those of the mesh.
@@ -87,8 +82,8 @@ class Ports:
         place[np.argsort(chip, kind="stable")] = np.arange(mesh.n_routers)
         return cls(
             mesh=mesh,
-            channels=channels_of(mesh),
-            inputs=4 * channels_of(mesh) + mesh.cores_per_router,
+            channels=mesh.virtual_channels,
+            inputs=4 * mesh.virtual_channels + mesh.cores_per_router,
             regions=np.concatenate([[0], np.cumsum(np.bincount(chip))]),
             place=place,
             lead=lead,

@@ -17,12 +17,16 @@ _TOLERANCE = 0.001
 
 
 class LinkTimes(NamedTuple):
-    """Timing of every link; all int64, (n_links,). ``slots`` is the size of the buffer the link ends in."""
+    """Timing of every link; all int64, (n_links,).
+
+    ``buffers``: how many the link ends in, two where links close to rings; ``slots``: the size of each.
+    """
 
     latency: Int64Array
     service: Int64Array
     credit: Int64Array
     slots: Int64Array
+    buffers: Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,7 @@ class Timing:
             service=np.where(ends.crossing, self.chip_service, self.link_service).astype(np.int64),
             credit=np.where(ends.crossing, self.chip_credit_latency, self.credit_latency).astype(np.int64),
             slots=np.where(ends.crossing, self.chip_buffer_packets, self.buffer_packets).astype(np.int64),
+            buffers=np.full(mesh.n_links, mesh.virtual_channels, np.int64),
         )
 
     def distances(self, mesh: Mesh) -> tuple[Int64Array, Int64Array]:

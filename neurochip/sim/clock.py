@@ -114,7 +114,7 @@ class Board:
             core_times=core_times(program, costs, router),
             barrier_ns=costs.barrier_ns(used, program.n_chips),
             link_kinds=link_kinds,
-            kind_times=LinkTimes(*kinds.reshape(-1, 4).T),
+            kind_times=LinkTimes(*kinds.reshape(-1, len(LinkTimes._fields)).T),
         )
 
 

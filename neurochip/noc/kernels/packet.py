@@ -42,6 +42,12 @@ EXACT = 2048
 
 
 @njit(cache=True, nogil=True, inline="always")
+def first_lane(net: Net, lane: int) -> int:
+    """The first of the lanes that share an output with ``lane``."""
+    return lane & ~(net.rings & int(lane < 8))
+
+
+@njit(cache=True, nogil=True, inline="always")
 def take(net: Net, router: Router, port: int, now: int) -> None:
     """Take the head packet out of input ``port`` at cycle ``now``; its credit goes back, the next packet may bid."""
     link = link_at(net.links, router.base + port)
@@ -59,7 +65,7 @@ def take(net: Net, router: Router, port: int, now: int) -> None:
         store(net.credits, (router.base + port) * net.places + (link.taken & (net.places - 1)), credit)
         if left == 0:
             sender = router_at(net, link.sender)
-            first = link_at(net.links, load32(sender.way, link.lane & ~net.rings))
+            first = link_at(net.links, load32(sender.way, first_lane(net, link.lane)))
             free = max(first.free_at, credit)
             store(sender.free, link.lane, free)
             store(net.soon, link.sender, min(load(net.soon, link.sender), free))
@@ -132,7 +138,7 @@ def move(net: Net, router: Router, port: int, lane: int, now: int) -> None:
     take(net, router, port, now)
     way = load32(router.way, lane)
     link = link_at(net.links, way)
-    first = lane & ~net.rings
+    first = first_lane(net, lane)
     free_at = now + link.service
     link_at(net.links, load32(router.way, first)).free_at = free_at
     credit = 0
@@ -141,7 +147,7 @@ def move(net: Net, router: Router, port: int, lane: int, now: int) -> None:
     else:
         link.sent += 1
         deliver(net, record, now)
-    if net.rings:
+    if net.rings and lane < 8:
         store(router.free, first, max(load(router.free, first), free_at))
         store(router.free, first + 1, max(load(router.free, first + 1), free_at))
     store(router.free, lane, max(free_at, credit))
@@ -164,7 +170,7 @@ def advance(net: Net, number: int, end: int) -> None:
             bids |= int(ready) << port
         while bids:
             port = lowest_bit(bids)
-            lane = load8(router.want, port)
+            first = first_lane(net, load8(router.want, port))
             if bids & (bids - 1) == 0:
                 rivals = bids
             else:
@@ -173,9 +179,9 @@ def advance(net: Net, number: int, end: int) -> None:
                 while others:
                     other = lowest_bit(others)
                     others &= others - 1
-                    rivals |= int(load8(router.want, other) & ~net.rings == lane & ~net.rings) << other
+                    rivals |= int(first_lane(net, load8(router.want, other)) == first) << other
             bids &= ~rivals
-            output = link_at(net.links, load32(router.way, lane & ~net.rings))
+            output = link_at(net.links, load32(router.way, first))
             in_turn = rivals & (-1 << output.turn)
             port = lowest_bit(in_turn if in_turn else rivals)
             output.turn = port + 1 if port + 1 < net.ports else 0
