@@ -18,10 +18,6 @@ DENSITY = 0.5
 """Share of ones assumed among the binary digits of counts and products."""
 
 
-UNIT_READS = 2
-"""Operations of a unit for an accumulate of a weight: see ``neurochip.chip.abilities.AttentionUnit``."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What one method would cost. ``neurons``: beside those of the model; ``interval``: ticks of a step.
@@ -170,5 +166,5 @@ def weighted_events(network: Network, part: Matrix | Gated, rates: dict[str, flo
         added, packets = source.size * (target.channels // part.heads), target.size * rates[target.name]
     sent, done = source.size * rates[source.name], added * rates[source.name]
     if part.method == "unit":
-        return {"unit_op": done * (UNIT_READS if isinstance(part, Matrix) else 1), "unit_message": sent + packets}
+        return {"unit_op": done * part.operations, "unit_message": sent + packets}
     return {"processor_op": done, "processor_message": sent + packets}

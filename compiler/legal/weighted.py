@@ -15,6 +15,7 @@ from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.axes import shape_of
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Conv, Gated, Matrix, Pool, Projection, Source, narrowest
+from neurochip.network.validate_products import MAX_WORDS
 
 SUMS, MASKED = "s,t,hi", "ab,st,hi"
 OPERANDS: dict[str, tuple[str, str]] = {"channels": ("a,b,hi", "a,b,hst"), "positions": ("a,b,hst", "a,b,hi")}
@@ -75,17 +76,21 @@ def on_processor(network: Network, place: WeightedSite, chip: ChipSpec, choices:
 
 
 def on_unit(network: Network, place: WeightedSite, chip: ChipSpec, choices: Choices) -> Network:
-    """A unit holds a head's weights, sums the rows that x spikes for, and adds the rows of the sum that z gates."""
+    """A unit holds a head's weights, sums the rows that x spikes for, and adds the rows of the sum that z gates.
+
+    Sums that one accumulator does not hold take two, and each of their additions two operations.
+    """
     unit, origin, sizes = chip.attention_unit, place.population.origin, place.sizes
     if unit is None:
         raise refusal(place, chip, "unit", "it has no attention units")
     if unit.weights is None:
         raise refusal(place, chip, "unit", "its attention units hold no weights")
     heads, tokens, width = place.gated.heads, place.z.positions, unit.accumulator.value
-    y = sizes["i"] * sizes["s"] * sizes["t"]
+    words = [1 if bound < 1 << (width - 1) else MAX_WORDS for bound in (max(place.bounds), place.population.high)]
+    sums = (sizes["i"] * sizes["s"] * sizes["t"], place.population.channels // heads * tokens)
     needs = (
         ("operands", place.x.size + place.z.size // heads, unit.operands.value),
-        ("sums", (y + place.population.channels // heads * tokens) * width, unit.sums.value),
+        ("sums", sum(n * times for n, times in zip(sums, words, strict=True)) * width, unit.sums.value),
         ("weights", place.matrix.weight.size // heads * chip.weight_format(choices.weight_bits).stored_bits
          + sizes["i"] * width, unit.weights.value),
     )  # fmt: skip
@@ -95,17 +100,17 @@ def on_unit(network: Network, place: WeightedSite, chip: ChipSpec, choices: Choi
                 f"layer {origin!r}: a head of dual spike self-attention (DSSA) needs {need:,} bits of {what}, a unit "
                 f"of {chip.name!r} has {has:,}; split heads, or use another --attention"
             )
-    largest = max(place.population.high, *place.bounds)
-    if largest >= 1 << (width - 1):
+    largest, most = max(place.population.high, *place.bounds), (1 << (MAX_WORDS * width - 1)) - 1
+    if largest > most:
         raise CapacityError(
-            f"layer {origin!r}: products reach {largest}, the sums of a unit of {chip.name!r} hold "
-            f"{(1 << (width - 1)) - 1}; quantise to fewer bits (--weight-bits), or use another --attention"
+            f"layer {origin!r}: products reach {largest}, {MAX_WORDS} accumulators of a unit of {chip.name!r} hold "
+            f"{most}; quantise to fewer bits (--weight-bits), or use another --attention"
         )
     fits = place.population.high < 1 << max(0, chip.activation_bits - place.population.signed)
     made = replace(place.population, coding="graded" if fits else "spikes")
-    parts = {
-        id(place.matrix): replace(place.matrix, method="unit"),
-        id(place.gated): replace(place.gated, method="unit"),
+    parts: dict[int, Projection] = {
+        id(place.matrix): replace(place.matrix, method="unit", words=words[0]),
+        id(place.gated): replace(place.gated, method="unit", words=words[1]),
     }
     return replace(
         network,

@@ -12,6 +12,7 @@ from compiler.ir.ops.readout import Readout
 from compiler.lower.state import Lowering
 from compiler.lower.synapses import synapses_of
 from compiler.lower.values import PENDING, Grid, Logits, Value
+from compiler.passes.registers import readout_limit
 from neurochip.errors import UnsupportedError
 from neurochip.network.network import Neuron, ReadoutSpec
 from neurochip.network.projections import Conv, Gather, Projection, Weights
@@ -40,7 +41,7 @@ def lower_readouts(state: Lowering, output: Node, nodes: tuple[Node, ...]) -> No
     """One population for the result ``output``, the sum of the readouts ``nodes``, which have one unit."""
     ops = [node.op for node in nodes if isinstance(node.op, Readout)]
     parts = [_part(state, node) for node in nodes]
-    top = ((1 << (state.rules.membrane_bits - 1)) - 1) >> state.weights.shift_low
+    top = readout_limit(state.rules, state.graph.timesteps, state.weights.shift_low)
     blocks = _blocks(output.name, parts, state.graph.timesteps, top)
     outputs = len(ops[0].weight)
     target = state.add_population(output.name, Grid(*blocks, outputs), Neuron(kind="readout"), output.name)

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import (
     Bias,
@@ -49,7 +50,7 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
     if neuron.kind == "product":
         projection = program.network.incoming[population.name][0]
         if isinstance(projection, Matrix | Gated):
-            yield from _weighted(program.network, population)
+            yield from _weighted(program.network, population, program.chip)
         if isinstance(projection, Product):
             needed = largest_product(program.network, projection)
             if population.high < needed:
@@ -103,7 +104,7 @@ def largest_product(network: Network, projection: Product) -> int:
     return k.positions * (k.channels // projection.heads) * q.high * k.high * v.high
 
 
-def _weighted(network: Network, population: Population) -> Iterator[str]:
+def _weighted(network: Network, population: Population, chip: ChipSpec) -> Iterator[str]:
     """Payloads of a weighted product lie within what ``high`` and ``signed`` say."""
     incoming = network.incoming[population.name]
     matrix = next(p for p in incoming if isinstance(p, Matrix))
@@ -116,6 +117,11 @@ def _weighted(network: Network, population: Population) -> Iterator[str]:
         rows, columns = matrix.grid(x.height, x.width)
         most = part.sum(axis=1) if gated.over == "channels" else part * rows * columns
         ends.append(int((most.max() if sign else most.min()) * z.high))
+    unit = chip.attention_unit
+    if unit is not None and matrix.method == "unit":
+        held = 1 << (gated.words * unit.accumulator.value - 1)
+        if max(ends[1], -ends[0]) >= held:
+            yield f"population {population.name!r}: payloads of {ends[0]} to {ends[1]}, a unit's sums hold {held - 1}"
     if ends[1] > population.high or ends[0] < (-population.high if population.signed else 0):
         yield f"population {population.name!r}: payloads of {ends[0]} to {ends[1]}, but high is {population.high}"
 

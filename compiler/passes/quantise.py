@@ -24,6 +24,7 @@ from compiler.ir.ops import (
 )
 from compiler.ir.types import TensorType
 from compiler.passes.encoder import encoded, finest_unit, with_quantised_inputs
+from compiler.passes.registers import readout_limit
 from compiler.passes.rewrite import LAYOUT, base_of, called, chain_back, readers, with_op
 from compiler.passes.target import Target
 from compiler.passes.units import (
@@ -296,7 +297,7 @@ def _quantised_readouts(graph: Graph, target: Target) -> list[Node]:
         nodes = graph.producers(output) if isinstance(output.op, Add) else (output,)
         parts = [(node, node.op) for node in nodes if isinstance(node.op, Readout)]
         most, levels = [_most_spikes(graph, node) for node, _ in parts], target.levels
-        top = ((1 << (target.arithmetic.membrane_bits - 1)) - 1) >> target.shift_low
+        top = readout_limit(target.arithmetic, graph.timesteps, target.shift_low)
         while True:
             unit = choose_unit([Synapses(weight=op.weight) for _, op in parts], levels)
             weights = [integer_weights(op.weight, unit, levels) for _, op in parts]

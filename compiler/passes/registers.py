@@ -180,6 +180,12 @@ def _decay(demand: Demand, rules: Arithmetic, shift: int) -> int:
     return round((1 << rules.decay_bits) / demand.tau)
 
 
+def readout_limit(rules: Arithmetic, timesteps: int, shift: int) -> int:
+    """Most that all steps may add to an integrator: its membrane holds it, and a step's current its share of it."""
+    membrane, current = ((1 << (bits - 1)) - 1 for bits in (rules.membrane_bits, rules.current_bits))
+    return min(membrane >> shift, (current >> shift) * timesteps)
+
+
 def is_exact(demand: Demand, rules: Arithmetic, neuron: Neuron, shift: int) -> bool:
     """Whether ``neuron`` fires exactly as the model's neuron on every current within the bounds of ``demand``."""
     if approximated(demand, rules):

@@ -100,7 +100,8 @@ class AttentionUnit(Section):
     ``lanes`` accumulates run each cycle of ``clock``. ``operands`` holds the bits of q, k and v of the heads a unit
     works on, ``sums`` the integers of ``k^T v`` (or ``q k^T``) and of S, each of ``accumulator`` bits. A unit with
     ``weights`` (bits for those of a head) also multiplies spikes by weighted sums of spikes (DSSA): it adds up rows of
-    weights, each read beside its sum, so that an accumulate is two operations, and then rows of the sums.
+    weights, each read beside its sum, so that an accumulate is two operations, and then rows of the sums. A sum wider
+    than an accumulator takes two, and one operation more.
     Costs: events ``unit_op`` for each accumulate (with its share of the buffers) and ``unit_message`` for each packet.
     """
 

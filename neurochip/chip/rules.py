@@ -147,6 +147,8 @@ def _weights(spec: ChipSpec) -> Iterator[Problem]:
             ("weights", "stored", "value"),
             f"no stored field holds a weight of {max(weights.widths.value)} bits",
         )
+    if weights.field is not None and weights.field.value < max(weights.widths.value):
+        yield ("weights", "field", "value"), f"a field of {weights.field.value} bits holds no weight of the widest kind"
     if weights.default.value not in weights.widths.value:
         yield ("weights", "default", "value"), f"{weights.default.value} is not one of `widths`"
     low, high = weights.exponent.value

@@ -96,7 +96,8 @@ class Weights(Section):
     A weight of ``b`` bits (sign included) adds ``w << shift`` with ``shift = base_shift + max(0, aligned - b) + e`` and
     the exponent ``e`` shared by a list. It is stored in the narrowest of the ``stored`` fields that holds it.
     ``sign``: ``row`` = all synapses of an axon have one sign, so that a source whose weights mix signs takes two
-    axons; otherwise each weight has its own. ``one_bit``: what a weight of a single bit is: ``sign`` = -1 or +1.
+    axons; otherwise each weight has its own. ``field``: bits of a weight shifted by its exponent, so that wide weights
+    have smaller exponents. ``one_bit``: what a weight of a single bit is: ``sign`` = -1 or +1.
     """
 
     widths: Widths
@@ -107,6 +108,7 @@ class Weights(Section):
     exponent: ExponentRange
     sign: Literal["weight", "row"] | None = None
     one_bit: Literal["sign"] | None = None
+    field: Bits | None = None
 
 
 class NeuronRules(Section):

@@ -308,6 +308,8 @@ class ChipSpec(Section):
         types = self.core.axon_types
         if types is not None:  # the base {1, 2, ..., -2**(bits-1)} << shift must fit a type's weight
             high_exponent = min(high_exponent, types.weight.value - bits - shift)
+        if self.weights.field is not None:
+            high_exponent = min(high_exponent, self.weights.field.value - bits)
         return WeightFormat(
             bits=bits,
             low=-high,

@@ -253,6 +253,7 @@ class Matrix(Projection):
 
     Attributes:
         weight: (kh, kw, C_in, C_out); bias: (C_out,) int32; stride, padding: as ``Conv``.
+        words: accumulators of an attention unit that a sum takes; also of ``Gated``.
     """
 
     kind: ClassVar[str] = "matrix"
@@ -261,6 +262,12 @@ class Matrix(Projection):
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     method: WeightedMethod = field(default="processor", metadata=STORED_IF_SET)
+    words: int = field(default=1, metadata=STORED_IF_SET)
+
+    @property
+    def operations(self) -> int:
+        """Operations of an accumulate: on a unit one for the weight and one for each word of its sum."""
+        return 1 + self.words if self.method == "unit" else 1
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of ``y`` for a source grid of height x width."""
@@ -281,6 +288,12 @@ class Gated(Projection):
     heads: int = 1
     over: Literal["channels", "positions"] = "channels"
     method: WeightedMethod = field(default="processor", metadata=STORED_IF_SET)
+    words: int = field(default=1, metadata=STORED_IF_SET)
+
+    @property
+    def operations(self) -> int:
+        """Operations of an accumulate: on a unit one for each word of its sum."""
+        return self.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

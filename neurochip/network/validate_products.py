@@ -10,6 +10,9 @@ import numpy as np
 from neurochip.network.network import Network
 from neurochip.network.projections import Gated, Matrix, WeightedMethod
 
+MAX_WORDS = 2
+"""Accumulators that one sum of an attention unit may take."""
+
 
 def weighted_products(network: Network) -> Iterator[str]:
     """Faults of every product population that a ``Matrix`` or a ``Gated`` projection feeds."""
@@ -25,6 +28,9 @@ def weighted_products(network: Network) -> Iterator[str]:
             yield f"{where}: expected a product of one matrix and one gated projection, found {[p.name for p in mine]}"
         elif matrix.method != gated.method or matrix.method not in get_args(WeightedMethod):
             yield f"{where}: expected one method of matrix and gates, found {matrix.method!r} and {gated.method!r}"
+        elif any(not 1 <= p.words <= (MAX_WORDS if p.method == "unit" else 1) for p in (matrix, gated)):
+            found = f"{matrix.words} and {gated.words}"
+            yield f"{where}: expected sums of 1 to {MAX_WORDS} words on a unit, else of 1, found {found}"
         elif population.coding == "graded" and matrix.method != "unit":
             yield f"{where}: a processor sends payloads as digits, found coding {population.coding!r}"
         elif (

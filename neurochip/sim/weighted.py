@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from neurochip.sim.schedule import PopulationPlan
 
 Counts = NDArray[np.int64]
-OPERATIONS = {"processor": (1, 1), "unit": (2, 1)}
-"""Operations of an accumulate of the matrix and of the gates: a unit reads weights from a memory of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +77,7 @@ def book_weighed(
         done, effective = (int(n) for n in counts[:, part].sum(axis=(0, 1)))
         totals[projection.name].ops += done
         totals[projection.name].effective += effective
-    times = np.array(OPERATIONS[plan.matrix.method])[:, None]
+    times = np.array([[plan.matrix.operations], [plan.gated.operations]])
     for row, of_tile in zip(layer.tiles, counts, strict=True):
         each = of_tile[:, :, 0] * times  # (parts, B)
         if layer.whole_products:

@@ -152,6 +152,17 @@ def test_widths_that_a_chip_does_not_list_are_refused():
     assert (one.low, one.high, one.zero, one.stored_bits) == (-1, 1, False, 8)
 
 
+def test_a_field_leaves_wide_weights_smaller_exponents():
+    spinnaker = load_chip("spinnaker")
+    shifts = {bits: spinnaker.weight_format(bits).shift_high for bits in (4, 8, 9, 16)}
+    assert shifts == {4: 8, 8: 8, 9: 7, 16: 0}
+    graph = ranged(tiny_spikformer(5))
+    program = assert_exact(graph, spinnaker, seed=5, weight_bits=16)
+    assert {p.shift for p in program.network.projections if isinstance(p, Conv | Dense)} == {0}
+    with pytest.raises(ValueError, match="a field of 12 bits holds no weight of the widest kind"):
+        changed(spinnaker, field=12)
+
+
 @pytest.mark.parametrize("chip", [DARWIN3, SPINNAKER2], ids=lambda chip: chip.name)
 def test_stored_bits_are_those_of_the_chip_file(chip):
     stored = {bits: chip.weight_format(bits).stored_bits for bits in chip.weight_bits}

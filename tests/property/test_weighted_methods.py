@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,8 +96,6 @@ def test_parts_that_cannot_occur_are_not_made():
 
 
 def _with(network: Network, part: Matrix | Gated, **changes: object) -> Network:
-    from dataclasses import replace
-
     return replace(network, projections=tuple(replace(p, **changes) if p is part else p for p in network.projections))
 
 
@@ -122,6 +121,23 @@ def test_a_unit_reads_each_weight_beside_its_sum():
     bill = chip_bill(program, trace)
     price = ABLE.costs().energy_pj["unit_op"]
     assert bill.kinds["unit_ops"] == pytest.approx((weighed.booked + gated.ops) * price * 1e-12)
+
+
+def test_sums_wider_than_an_accumulator_take_two():
+    network, x = weighted_network(SMALL, narrow := changed(attention_unit__accumulator__value=6))
+    after = lowered(network, narrow, "unit")
+    matrix, gated = (next(p for p in after.projections if isinstance(p, kind)) for kind in (Matrix, Gated))
+    assert (matrix.words, matrix.operations, gated.words, gated.operations) == (2, 3, 2, 2)
+    program = mapped(after, narrow, "unit")
+    check_program(program)
+    trace = run_program(program, x)
+    assert_array_equal(trace.logits, network.run(x).logits)
+    assert trace.projections["dssa.gated"].booked == 2 * trace.projections["dssa.gated"].ops > 0
+    single = tuple(replace(p, words=1) if isinstance(p, Gated) else p for p in program.network.projections)
+    with pytest.raises(ProgramError, match="a unit's sums hold 31"):
+        check_program(replace(program, network=replace(program.network, projections=single)))
+    with pytest.raises(ProgramError, match="expected sums of 1 to 2 words on a unit, else of 1, found 3"):
+        validate_network(_with(after, matrix, words=3), timed=False)
 
 
 def changed(**parts: object) -> ChipSpec:
@@ -160,7 +176,8 @@ def test_refusals_name_the_layer_the_reason_and_a_remedy():
             changed(**{f"attention_unit__{what}": small}), "unit"
         )
     wide = WeightedSizes(height=4, width=4, depth=64, kernel=4, largest=127)
-    assert "products reach" in refused(ABLE, "unit", wide)
+    tiny = changed(attention_unit__accumulator__value=8)
+    assert "accumulators of a unit of 'able' hold 32767; quantise to fewer bits" in refused(tiny, "unit", wide)
     few = changed(boards__max_chips__value=1, core__neurons__value=1)
     assert "takes 816 neurons beside" in refused(few, "graded", WeightedSizes(heads=2, depth=3, height=4, width=4))
     tight = json.loads(load_chip("darwin3").to_json())
