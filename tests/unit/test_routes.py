@@ -160,3 +160,13 @@ def test_the_checker_finds_a_bundle_that_hears_nothing_or_too_late(program: Prog
         wrong[number] = tuple(pairs)
         found = list(route_problems(with_routing(program, replace(routing, listening=tuple(wrong)))))
         assert any("are not those of the bundles" in line for line in found)
+
+
+def test_delays_beyond_16_bits_are_refused() -> None:
+    network = spike_network(sizes=(4, 3))
+    first, last = network.populations
+    (dense,) = network.projections
+    slow = replace(dense, sources=(replace(dense.sources[0], delay=70_000),))
+    late = replace(network, populations=(first, replace(last, depth=70_000)), projections=(slow,))
+    with pytest.raises(ProgramError, match="a delay of 70000 ticks"):
+        validate_program(naive_program(late))
