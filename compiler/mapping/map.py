@@ -157,12 +157,29 @@ def placed(
     traffic = core_traffic(network, tables.tiles, tables.ports, tables.routing, n_cores + len(extras))
     slots, table = slot_table(n_chips, chip)
     fixed = {n_cores + i: (int(row["x"]), int(row["y"])) for i, row in enumerate(extras)}
-    chosen = place(traffic, slots, origin.placement, origin.seed, fixed=fixed)
+    trading = chips_alike(extras, n_cores, n_chips)
+    chosen = place(traffic, slots, origin.placement, origin.seed, fixed=fixed, trading=trading)
     cores = np.zeros(n_cores + len(extras), CORES)
     cores[:n_cores] = table[chosen.slot[:n_cores]]
-    cores[n_cores:] = extras
+    cores[n_cores:] = at_homes(extras, [chosen.fixed[n_cores + i] for i in range(len(extras))], chip)
     costs = compare(traffic, slots, origin.seed, fixed=fixed)
     return cores, {**costs, origin.placement: float(chosen.cost)}
+
+
+def chips_alike(extras: Table, n_cores: int, n_chips: int) -> list[Ints]:
+    """Core table rows (n_chips, places of a chip) of the processors and of the units: any chip can stand in for any."""
+    rows = [n_cores + np.flatnonzero(extras["kind"] == kind) for kind in (PROCESSOR, UNIT)]
+    return [mine.reshape(n_chips, -1) for mine in rows if len(mine)]
+
+
+def at_homes(extras: Table, homes: list[tuple[int, int]], chip: ChipSpec) -> Table:
+    """``extras`` with row k at router ``homes[k]`` and on the chip that has it."""
+    blocks = zip(extras["x"] // chip.mesh_columns, extras["y"] // chip.mesh_rows, strict=True)
+    number = dict(zip(((int(x), int(y)) for x, y in blocks), extras["chip"].tolist(), strict=True))
+    there = extras.copy()
+    for row, (x, y) in zip(there, homes, strict=True):
+        row["x"], row["y"], row["chip"] = x, y, number[x // chip.mesh_columns, y // chip.mesh_rows]
+    return there
 
 
 def core_traffic(network: Network, tiles: Table, ports: Table, routing: Routing, n_cores: int) -> Traffic:

@@ -7,15 +7,16 @@ same arguments give the same placement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.curves import band_counts, bands, curve_rank, hilbert
-from compiler.mapping.refine import descended, search
-from compiler.mapping.seating import Problem, pose
+from compiler.mapping.homes import is_busy, settled
+from compiler.mapping.refine import descended, glance, search
+from compiler.mapping.seating import Problem, moved, pose
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, cost, movable_clusters
 from neurochip.errors import InputError
 
@@ -37,12 +38,14 @@ class Placement:
         cost: traffic weight times hops, borders priced (``cost``).
         method: one of ``METHODS``.
         trail: (stage, cost) in order: the starts tried, then the cost after each refinement.
+        fixed: where each fixed cluster is: as given, but for groups that traded places.
     """
 
     slot: NDArray[np.int32]
     cost: float
     method: str
     trail: tuple[tuple[str, float], ...]
+    fixed: Fixed
 
 
 def place(
@@ -52,6 +55,7 @@ def place(
     seed: int = 0,
     *,
     fixed: Fixed | None = None,
+    trading: Sequence[Ints] = (),
     effort: str | float = "auto",
 ) -> Placement:
     """Give every cluster that is not ``fixed`` (cluster -> router x, y; takes no slot) a slot of its own.
@@ -64,6 +68,8 @@ def place(
         method: one of ``METHODS``.
         seed: of ``random`` and ``anneal``.
         fixed: clusters that stay at a router; they take no slot.
+        trading: sets of fixed clusters, integers (n_groups, k), whose groups may trade places (``homes``); ``anneal``
+            makes use of it.
         effort: of ``anneal``: a name in ``EFFORTS``, or work per cluster (a unit is about a nanosecond), or ``auto``:
             less per cluster where there are many.
 
@@ -80,6 +86,9 @@ def place(
         return _placement(traffic, slots, fixed, movable, _order(slots, method, seed)[: len(movable)], method, [])
     problem = pose(traffic, slots, fixed)
     seats, trail = _best_start(problem, hilbert(problem.mesh.columns, problem.mesh.rows))
+    if method == "anneal" and is_busy(problem, trading):
+        homes = settled(problem, glance(problem, work, seed), fixed, trading)
+        problem, fixed = moved(problem, fixed, homes), homes
     if method == "anneal":
         seats, stages = search(problem, seats, work, seed)
         trail += stages
@@ -128,7 +137,7 @@ def _placement(
     slot = np.full(traffic.n_clusters, -1, np.int32)
     slot[movable] = chosen
     price = cost(traffic, slots, slot, fixed)
-    return Placement(slot=slot, cost=price, method=method, trail=(*trail, (method, price)))
+    return Placement(slot=slot, cost=price, method=method, trail=(*trail, (method, price)), fixed=fixed)
 
 
 def _best_start(problem: Problem, curve: Ints) -> tuple[Ints, Trail]:

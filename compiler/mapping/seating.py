@@ -7,7 +7,7 @@ of chips.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,7 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
     whole = float(slots.crossing_cost).is_integer()
     hop = 1 if whole else _FRACTION
     border = round(slots.crossing_cost * hop)
-    nowhere = np.full(traffic.n_clusters, -1)
-    x, y = routers(slots, nowhere, fixed)
+    x, y = routers(slots, np.full(traffic.n_clusters, -1), fixed)
     pinned = np.array(sorted(fixed), np.int64)
     all_x, all_y = np.concatenate([slots.x, x[pinned]]), np.concatenate([slots.y, y[pinned]])
     stretched_x = hop * all_x + border * (all_x // slots.mesh_columns)
@@ -109,6 +108,16 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
         hop=hop,
         pitch=max(sides / max(columns + rows - 2, 1), float(hop)),
     )
+
+
+def moved(problem: Problem, fixed: Fixed, homes: Fixed) -> Problem:
+    """``problem`` with every fixed cluster where ``homes`` has it: the place of some cluster of ``fixed``."""
+    at = {place: cluster for cluster, place in fixed.items()}
+    pinned = np.array(sorted(fixed), np.int64)
+    there = np.array([at[homes[cluster]] for cluster in sorted(fixed)], np.int64)
+    point, column, row = problem.point.copy(), problem.column.copy(), problem.row.copy()
+    point[pinned], column[pinned], row[pinned] = problem.point[there], problem.column[there], problem.row[there]
+    return replace(problem, point=point, column=column, row=row)
 
 
 def seats_in(first: Ints, cells: Ints) -> Ints:

@@ -176,3 +176,30 @@ def test_too_many_clusters_and_unknown_methods_are_refused() -> None:
         place(traffic, mesh(3, 3), "best")
     with pytest.raises(InputError, match="every weight must be finite and not negative"):
         Traffic(2, np.array([0]), np.array([1]), np.array([-1]))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_groups_that_trade_places_keep_to_their_places_and_the_cost_is_that_of_where_they_are(
+    seed: int, groups: int
+) -> None:
+    left = np.random.default_rng(seed).integers(0, 2 * groups, groups)
+    traffic, slots = random_traffic(seed, 12), mesh(2 * groups + 2, 3)
+    trading = np.arange(2 * groups).reshape(groups, 2)
+    fixed = {int(c): (int(left[c // 2]) + int(c) % 2, 1) for c in trading.ravel()}
+    found = place(traffic, slots, fixed=fixed, trading=[trading], effort=3e4)
+    places = [tuple(found.fixed[int(c)] for c in group) for group in trading]
+    assert sorted(places) == sorted(tuple(fixed[int(c)] for c in group) for group in trading)
+    assert found.cost == cost(traffic, slots, found.slot, found.fixed)
+
+
+def test_a_processor_goes_to_the_chip_where_its_traffic_is() -> None:
+    """Clusters 2.. talk to the host at the far right and to processor 0, which starts at the far left."""
+    slots = mesh(30, 2)
+    clusters = np.arange(3, 9)
+    traffic = Traffic(9, np.repeat(clusters, 2), np.tile([0, 2], 6), np.tile([3, 100], 6))
+    fixed = {0: (0, 0), 1: (28, 0), 2: (29, 1)}
+    found = place(traffic, slots, fixed=fixed, trading=[np.array([[0], [1]])], effort=3e4)
+    assert found.fixed[0] == (28, 0)
+    assert found.fixed[1] == (0, 0)
+    assert found.cost < place(traffic, slots, fixed=fixed, effort=3e4).cost
