@@ -72,7 +72,7 @@ def sum_of(network: Network, levels: Sequence[Level], chip: ChipSpec, bits: int)
 
 def sending(high: int, chip: ChipSpec) -> tuple[Coding | None, int]:
     """How ``chip`` sends integers up to ``high``, and the compartments of a neuron that does; None if it cannot."""
-    if high < 1 << chip.spikes.payload.value and "graded" in chip.attention_methods:
+    if high < 1 << chip.activation_bits and "graded" in chip.attention_methods:
         return "graded", 1
     dendrites = chip.neuron.dendrites
     compartments = 1 + high.bit_length()

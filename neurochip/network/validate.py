@@ -153,8 +153,8 @@ def _population(network: Network, p: Population) -> Iterator[str]:
 
 def _replay(network: Network, p: Population) -> Iterator[str]:
     """A source replays counts of spikes, or analog values as payloads."""
-    spec, kind = network.input, "spikes" if p.coding == "spikes" else "analog"
-    if spec.kind != kind or _grid(p) != input_grid(network):
+    spec, kind = network.input, "spike" if p.coding == "spikes" else "analog"
+    if not spec.kind.startswith(kind) or _grid(p) != input_grid(network):
         yield f"expected the grid of {kind} input, {input_grid(network)}, found {spec.kind} and {_grid(p)}"
     if p.coding == "graded" and (p.high < max(spec.high, -spec.low) or p.signed != (spec.low < 0)):
         yield f"expected payloads of {spec.low} to {spec.high}, found high {p.high}, signed {p.signed}"

@@ -12,6 +12,7 @@ from neurochip.network.network import Neuron
 from neurochip.network.projections import Bias, Pool, Source
 from neurochip.network.validate import validate_network
 from tests.hand_programs import image_network, spike_network
+from tests.mode_networks import analog
 
 
 def changed(network, kind, item, /, **fields):
@@ -103,7 +104,7 @@ def test_facts_outside_populations_are_checked():
 
 
 def test_a_spike_source_must_have_the_inputs_grid():
-    with pytest.raises(ProgramError, match="expected the grid of a spike input"):
+    with pytest.raises(ProgramError, match="expected the grid of spike input"):
         validate_network(changed(spike_network(), "populations", "p0", channels=19))
 
 
@@ -118,3 +119,13 @@ def test_an_empty_bias_is_no_fault_of_shape():
     network = image_network()
     none = Bias(name="none", sources=(), target="conv", origin="x", weight=np.zeros((0, 6), np.int16), shifts=())
     validate_network(replace(network, projections=(*network.projections, none)))
+
+
+def test_an_analog_source_sends_payloads_of_the_inputs_range():
+    network = analog(-127, 127)
+    validate_network(network, timed=False)
+    for change in ({"high": 126}, {"signed": False}):
+        with pytest.raises(ProgramError, match="expected payloads of -127 to 127"):
+            validate_network(changed(network, "populations", "x", **change), timed=False)
+    with pytest.raises(ProgramError, match="expected the grid of spike input"):
+        validate_network(changed(network, "populations", "x", coding="spikes"), timed=False)
