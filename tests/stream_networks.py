@@ -65,6 +65,6 @@ def plans_at(network: Network, levels: set[int], chip: ChipSpec) -> tuple[Plan, 
     """Sums at the given levels of every stream, whether or not they pay."""
     found = []
     for stream in streams_of(network):
-        sums = [sum_of(network, stream[: i + 1], chip, 8) for i in sorted(levels) if i < len(stream)]
+        sums = [sum_of(network, stream, i, chip, 8) for i in sorted(levels) if i < len(stream)]
         found.append(Plan(levels=stream, sums=tuple(s for s in sums if s is not None), before=1.0, after=0.0))
     return tuple(found)

@@ -39,7 +39,8 @@ def planned(network: Network, chip: ChipSpec, bits: int) -> tuple[Plan, ...]:
     """Plans for the streams of ``network`` whose sums pay; none where neurons of ``chip`` cannot send sums."""
     if not can_send(chip):
         return ()
-    plans = (cheapest(network, levels, chip, bits) for levels in streams_of(network))
+    wide = (s for s in streams_of(network) if repeats(s) or too_large(network, s, chip, bits))
+    plans = (cheapest(network, levels, chip, bits) for levels in wide)
     return tuple(p for p in plans if p.sums and p.after <= WORTH * p.before and p.before - p.after >= LEAST)
 
 
@@ -51,12 +52,16 @@ def can_send(chip: ChipSpec) -> bool:
 
 
 def streams_of(network: Network) -> Iterator[tuple[Level, ...]]:
-    """The levels of every stream: neuron layers grouped by the currents they read, each level all of the one before."""
+    """The levels of every stream: neuron layers grouped by the currents they read, each level all of the one before.
+
+    Where a level has several new currents there are levels without layers between, so that sums may stand there.
+    """
     read = {p.name: currents_of(network, p) for p in network.populations if p.neuron.kind == "lif" and p.home == "core"}
     times = Counter(current for currents in read.values() for current in currents)
     shared: nx.Graph = nx.Graph()
     for name, currents in read.items():
         shared.add_edges_from((("layer", name), ("current", current)) for current in currents if times[current] > 1)
+    shared.add_nodes_from(("layer", name) for name, currents in read.items() if len(currents) > 1)
     for part in nx.connected_components(shared):
         mine = [name for name in read if ("layer", name) in part]
         levels: list[Level] = []
@@ -67,7 +72,18 @@ def streams_of(network: Network) -> Iterator[tuple[Level, ...]]:
                 levels.append(Level(readers=(name,), currents=tuple(read[name])))
         nested = all(set(a.currents) < set(b.currents) for a, b in pairwise(levels))
         if nested and all(plain(network, reader) for level in levels for reader in level.readers):
-            yield tuple(levels)
+            yield tuple(between(levels))
+
+
+def between(levels: list[Level]) -> Iterator[Level]:
+    """``levels``, and before each those that lack some of its new currents, from the last on."""
+    known: tuple[str, ...] = ()
+    for level in levels:
+        new = [current for current in level.currents if current not in known]
+        for count in range(1, len(new)):
+            yield Level(readers=(), currents=(*known, *new[:count]))
+        yield level
+        known = level.currents
 
 
 def currents_of(network: Network, population: Population) -> dict[str, Projection]:
@@ -82,12 +98,23 @@ def plain(network: Network, name: str) -> bool:
     return kinds and not any(s.steps_back or s.types for p in incoming for s in p.sources)
 
 
+def repeats(levels: tuple[Level, ...]) -> bool:
+    """Whether several layers read the stream."""
+    return sum(len(level.readers) for level in levels) > 1
+
+
+def too_large(network: Network, levels: tuple[Level, ...], chip: ChipSpec, bits: int) -> bool:
+    """Whether no core holds what the last layer of a stream reads."""
+    (name,) = levels[-1].readers
+    return cores(network, network.by_name[name], network.incoming[name], chip, bits) == inf
+
+
 def cheapest(network: Network, levels: tuple[Level, ...], chip: ChipSpec, bits: int) -> Plan:
     """The sums with which a stream takes fewest cores, over all choices of levels to sum up at.
 
     A level reads the last sum before it and the currents since; at a level with a sum, that alone.
     """
-    sums = [sum_of(network, levels[: i + 1], chip, bits) for i in range(len(levels))]
+    sums = [sum_of(network, levels, i, chip, bits) for i in range(len(levels))]
 
     everyone = replace(network, populations=(*network.populations, *(s.population for s in sums if s is not None)))
 

@@ -20,7 +20,7 @@ SUM = ".sum"
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Neuron layers that read the same ``currents``, by their names before they were repeated."""
+    """Neuron layers that read the same ``currents``, by their names before they were repeated; maybe none."""
 
     readers: tuple[str, ...]
     currents: tuple[str, ...]
@@ -41,33 +41,40 @@ class Sum:
     shift: int
 
 
-def sum_of(network: Network, levels: Sequence[Level], chip: ChipSpec, bits: int) -> Sum | None:
-    """The population that sends the sum of the last of ``levels``; None if no register or spike holds that sum.
-
-    The bounds are added up level by level, so that they hold whatever earlier sums it is made of.
-    """
-    low = high = 0
-    known: set[str] = set()
-    for level in levels:
-        reader = network.by_name[level.readers[0]]
-        new = [p for p in network.incoming[reader.name] if p.sources and original(p) not in known]
-        reached = [reach(network, p, reader) for p in new]
-        known.update(level.currents)
-        low += min(0, int(np.sum([least for least, _ in reached], axis=0).min()))
-        high += max(0, int(np.sum([most for _, most in reached], axis=0).max()))
+def sum_of(network: Network, levels: Sequence[Level], number: int, chip: ChipSpec, bits: int) -> Sum | None:
+    """The population that sends the sum of a level; None if no register or spike of ``chip`` holds that sum."""
+    reader = next_reader(network, levels, number)
+    low = high = np.zeros(reader.channels, np.int64)
+    for p in new_currents(network, levels, number, -1):
+        least, most = reach(network, p, reader)
+        low, high = low + least, high + most
+    offset = max(0, -int(low.min()))
+    largest = max(1, int(high.max()) + offset)
     rules, weights = network.arithmetic, chip.weight_format(bits)
     top = (1 << (min(rules.current_bits, rules.membrane_bits) - 1)) - 1
     shifts = range(weights.shift_low, min(rules.threshold_shift, weights.shift_high) + 1)
-    shift = max((s for s in shifts if max(high - low, 1) << s <= top), default=None)
-    coding, compartments = sending(max(high - low, 1), chip)
+    shift = max((s for s in shifts if largest << s <= top), default=None)
+    coding, compartments = sending(largest, chip)
     if shift is None or coding is None:
         return None
-    reader = network.by_name[levels[-1].readers[0]]
+    name = f"{reader.name}{SUM}" if levels[number].readers else f"{reader.name}.{number}{SUM}"
     population = replace(
-        reader, name=f"{reader.name}{SUM}", neuron=Neuron(kind="graded", threshold=1 << shift), high=max(high - low, 1),
-        coding=coding, compartments=compartments,
+        reader, name=name, neuron=Neuron(kind="graded", threshold=1 << shift), high=largest, coding=coding,
+        compartments=compartments,
     )  # fmt: skip
-    return Sum(level=len(levels) - 1, population=population, offset=-low, shift=shift)
+    return Sum(level=number, population=population, offset=offset, shift=shift)
+
+
+def next_reader(network: Network, levels: Sequence[Level], number: int) -> Population:
+    """The first layer that reads a level or a later one."""
+    return network.by_name[next(name for level in levels[number:] for name in level.readers)]
+
+
+def new_currents(network: Network, levels: Sequence[Level], number: int, last: int) -> list[Projection]:
+    """The currents of a level that the level ``last`` has not (-1: all), as the last layer receives them."""
+    new = set(levels[number].currents) - (set(levels[last].currents) if last >= 0 else set())
+    reader = levels[-1].readers[0]
+    return [p for p in network.incoming[reader] if p.sources and original(p) in new]
 
 
 def sending(high: int, chip: ChipSpec) -> tuple[Coding | None, int]:
@@ -99,12 +106,14 @@ def original(projection: Projection) -> str:
 
 def with_sums(network: Network, levels: Sequence[Level], sums: Sequence[Sum], chip: ChipSpec, bits: int) -> Network:
     """``network`` with the populations ``sums``, and every level reading the last of them before or at its own."""
+    whole = network
     at = {s.level: s for s in sums}
     last: Sum | None = None
     for number, level in enumerate(levels):
         made = at.get(number)
         if made is not None:
-            network = inserted(network, made, level.readers, inputs(network, levels, made, last, chip, bits))
+            before = next_reader(whole, levels, number).name
+            network = inserted(network, made, before, inputs(whole, levels, made, last, chip, bits))
             last = made
         if last is None:
             continue
@@ -112,19 +121,17 @@ def with_sums(network: Network, levels: Sequence[Level], sums: Sequence[Sum], ch
             found = summed(network, network.by_name[reader], levels, last, chip, bits)
             kept = [p for p in network.projections if p.target != reader]
             network = replace(network, projections=(*kept, *found))
-    return counted_once(network)
+    return counted_once(network, {original(p) for p in whole.projections if p.counted})
 
 
 def inputs(
     network: Network, levels: Sequence[Level], made: Sum, last: Sum | None, chip: ChipSpec, bits: int
 ) -> tuple[Projection, ...]:
     """What the population of the sum ``made`` reads: the sum before it, the currents since, and its offset."""
-    reader, population = network.by_name[levels[made.level].readers[0]], made.population
-    old = set(levels[last.level].currents) if last is not None else set()
+    population = made.population
     found: list[Projection] = [
         replace(p, name=f"{original(p)}@{population.name}", target=population.name, shift=made.shift)
-        for p in network.incoming[reader.name]
-        if p.sources and original(p) not in old
+        for p in new_currents(network, levels, made.level, last.level if last is not None else -1)
     ]
     offset = made.offset
     if last is not None:
@@ -169,19 +176,17 @@ def always(value: Ints, shift: int, target: Population, chip: ChipSpec, bits: in
     )  # fmt: skip
 
 
-def inserted(network: Network, made: Sum, readers: Sequence[str], projections: Sequence[Projection]) -> Network:
-    """``network`` with the population of ``made`` right before the first of its ``readers``."""
-    order = [p.name for p in network.populations]
-    at = min(order.index(name) for name in readers)
+def inserted(network: Network, made: Sum, before: str, projections: Sequence[Projection]) -> Network:
+    """``network`` with the population of ``made`` right before another."""
+    at = [p.name for p in network.populations].index(before)
     populations = (*network.populations[:at], made.population, *network.populations[at:])
     return replace(network, populations=populations, projections=(*network.projections, *projections))
 
 
-def counted_once(network: Network) -> Network:
-    """``network`` with each current counted as the model's arithmetic where it is computed first, and not again."""
+def counted_once(network: Network, counted: set[str]) -> Network:
+    """``network`` with each ``counted`` current the model's arithmetic where it is computed first, and not again."""
     order = {p.name: i for i, p in enumerate(network.populations)}
     first: dict[str, str] = {}
-    counted = {original(p) for p in network.projections if p.counted}
     for p in sorted(network.projections, key=lambda p: order[p.target]):
         first.setdefault(original(p), p.name)
     projections = tuple(

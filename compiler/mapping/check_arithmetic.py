@@ -227,6 +227,11 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
     elif isinstance(projection, Einsum):
         value = np.full(target.channels, projection.weight * projection.fan_in, np.int64)
         least, most = np.minimum(value, 0), np.maximum(value, 0)
+    elif isinstance(projection, Pool) and source.neuron.kind == "graded" and projection.kernel == (1, 1):
+        ranges = [current_range(network, p) for p in network.incoming[source.name]]
+        sent = [np.sum([r[i] for r in ranges], axis=0) // source.neuron.threshold for i in (0, 1)]
+        weighted = np.stack([np.clip(n, 0, source.high) * projection.weight for n in sent])
+        return weighted.min(axis=0) << projection.shift, weighted.max(axis=0) << projection.shift
     elif isinstance(projection, Pool):
         taps = np.full((*projection.kernel, 1, target.channels), projection.weight, np.int64)
         grids = (source.height, source.width), (target.height, target.width)

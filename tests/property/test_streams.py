@@ -18,6 +18,7 @@ from compiler.mapping.map import map_network
 from neurochip.chip.load import load_chip
 from neurochip.errors import CapacityError, ProgramError, UnsupportedError
 from neurochip.network.network import Network
+from neurochip.network.projections import Source
 from neurochip.network.validate import validate_network
 from neurochip.program.file import load_program, save_program
 from neurochip.program.image import Program
@@ -98,6 +99,20 @@ def test_a_stream_that_fits_no_core_is_summed_up_on_the_way_and_one_that_costs_l
     with pytest.raises(CapacityError, match=r"synapse words"):
         map_network(balance(network, 7), tight, ORIGIN, ())
     check_program(map_network(balance(Streams().run(network, tight, LONG), 7), tight, ORIGIN, ()))
+
+
+def test_a_lone_layer_that_fits_no_core_is_summed_up_current_by_current():
+    network = residual(4, 16, timesteps=2)
+    lone = replace(network, projections=tuple(p for p in network.projections if p.target not in ("l1", "l2")))
+    reading = [replace(p, name=f"{p.target}.own", sources=(Source("x"),), target=p.target) for p in network.projections
+               if p.name in ("c1", "c2")]  # fmt: skip
+    lone = replace(lone, projections=(*lone.projections, *reading))
+    chip = small_chip(words=60)
+    after = Streams().run(lone, chip, LONG)
+    assert [p.name for p in after.populations if p.coding == "digits"] == ["l3.1.sum"]
+    x = spikes(lone, 2)
+    assert np.array_equal(lone.run(x).readout, after.run(x).readout)
+    check_program(map_network(balance(after, chip.max_delay), chip, ORIGIN, ()))
 
 
 def test_chips_without_compartments_that_add_keep_the_network():
