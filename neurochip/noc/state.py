@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from neurochip.noc.kernels.packet import EXACT
-from neurochip.noc.kernels.records import CACHE_LINE, FLOW, LINK, PACKET, TOTALS, Records, State, router_dtype
+from neurochip.noc.kernels.records import ALWAYS, CACHE_LINE, FLOW, LINK, PACKET, TOTALS, Records, State, router_dtype
 from neurochip.noc.kernels.sources import NEVER, fill_sources
 from neurochip.noc.mesh import Int64Array, Mesh
 from neurochip.noc.timing import Timing
@@ -113,6 +113,7 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     totals["min"], totals["inject"], totals["eject"] = NEVER, timing.inject_latency, timing.eject_latency
     places = 1 << (int(links["size"].max()) - 1).bit_length()
     sizes = [ports.inputs, ports.channels, places, routers.dtype.itemsize, _window(ports, timing), ports.lead]
+    sizes += [timing.input_interval, timing.inject_interval]
     state = State(
         routers=routers,
         soon=np.full(mesh.n_routers, NEVER, np.int64),
@@ -125,9 +126,8 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
         queue=np.zeros(len(links), np.int32),
         queued=np.zeros(len(links), np.int32),
         first_packet=injections.first_packets(),
-        sizes=np.array([*sizes, timing.input_interval, timing.inject_interval], np.int64),
+        sizes=np.array(sizes, np.int64),
         regions=ports.regions,
-        due=np.zeros(len(ports.regions) - 1, np.int64),
         totals=totals,
         bins=np.zeros(EXACT + OCTAVES * EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),
@@ -162,9 +162,10 @@ def _links(ports: Ports, timing: Timing) -> Records:
         ("closes", mesh.hops(ends.source, ends.target) != _apart(mesh, ends.source, ends.target), 0),
     ):
         links[name][arriving], links[name][cores] = np.asarray(of_links)[:, None], of_cores
-    # while a credit returns, so many packets can be sent, or leave the buffer
-    meanwhile = times.credit // np.minimum(times.service, timing.input_interval) + 2
-    links["slack"][arriving] = np.ceil(np.log2(meanwhile + 1))[:, None]
+    # while a credit returns, or one end of a link is ahead of the other, so many packets can be sent or taken
+    lead = np.where(ends.crossing & (len(ports.regions) > 2), ports.lead, _window(ports, timing))
+    meanwhile = (times.credit + lead) // np.minimum(times.service, timing.input_interval) + 2
+    links["slack"][arriving] = np.minimum(meanwhile, ALWAYS)[:, None]
     return links
 
 

@@ -141,8 +141,9 @@ def test_one_packet_alone_takes_the_closed_form(data: st.DataObject) -> None:
 def far_timings(draw: st.DrawFn) -> Timing:
     """Chips so far apart that each runs ahead of the others; small buffers, so that senders wait for credits."""
     timing = draw(timings())
+    slots = st.one_of(st.integers(1, 4), st.integers(50, 400))
     far = {name: draw(st.integers(256, 300)) for name in ("chip_latency", "chip_credit_latency")}
-    return replace(timing, **far, chip_service=draw(st.integers(1, 90)), chip_buffer_packets=draw(st.integers(1, 4)))
+    return replace(timing, **far, chip_service=draw(st.integers(1, 90)), chip_buffer_packets=draw(slots))
 
 
 @settings(deadline=None, max_examples=8)
@@ -152,6 +153,29 @@ def test_chips_that_run_ahead_deliver_at_the_oracles_cycles(data: st.DataObject)
     flows = data.draw(injections(mesh))
     result = simulate_tick(mesh, timing, flows, record=True)
     assert result.delivered_at.tolist() == noc_oracle.simulate(mesh, timing, flows)[0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1_000_000), st.integers(2, 40), st.integers(0, 60), st.integers(1, 60))
+def test_how_far_routers_run_alone_changes_no_packet(seed: int, latency: int, more: int, slots: int) -> None:
+    rng = np.random.default_rng(seed)
+    mesh = Mesh(columns=4, rows=4, cores_per_router=2, wrap_x=bool(seed % 2))
+    timing = Timing(
+        x_latency=latency,
+        y_latency=latency + more,
+        credit_latency=latency + more,
+        link_service=1 + seed % 3,
+        buffer_packets=slots,
+        eject_service=int(rng.integers(1, 6)),
+    )
+    n = int(rng.integers(1, 80))
+    source, target = rng.integers(0, mesh.n_cores, n), rng.integers(0, int(rng.choice([2, 6, mesh.n_cores])), n)
+    flows = Injections.of(source, target, rng.integers(0, 80, n), rng.integers(0, 900, n), rng.integers(0, 9, n))
+    far = simulate_tick(mesh, timing, flows, record=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(at_rest, "_window", lambda *_: 1)
+        step_by_step = simulate_tick(mesh, timing, flows, record=True)
+    assert np.array_equal(far.delivered_at, step_by_step.delivered_at)
 
 
 @settings(deadline=None, max_examples=60)

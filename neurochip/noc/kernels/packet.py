@@ -30,7 +30,7 @@ from neurochip.noc.kernels.memory import (
     store,
     totals_at,
 )
-from neurochip.noc.kernels.records import CACHE_LINE, PACKET, State
+from neurochip.noc.kernels.records import ALWAYS, CACHE_LINE, PACKET, State
 from neurochip.noc.kernels.sources import NEVER, Net, Router, ahead, inject, net_of, router_at
 
 DRAINED, STUCK, TOO_LONG = range(3)
@@ -60,7 +60,7 @@ def take(net: Net, router: Router, port: int, now: int) -> None:
         return
     link.next_bid = now + net.interval
     left = link.size - (link.sent - link.taken)
-    if left >> link.slack == 0:
+    if left <= link.slack or link.slack == ALWAYS:
         credit = now + link.credit
         store(net.credits, (router.base + port) * net.places + (link.taken & (net.places - 1)), credit)
         if left == 0:
@@ -100,7 +100,7 @@ def put(net: Net, way: int, record: int, now: int) -> int:
     link.tail = record
     link.sent += 1
     left = link.size - (link.sent - link.taken)
-    if left >> link.slack:
+    if left > link.slack and link.slack < ALWAYS:
         return 0
     place = (link.sent - link.size) & (net.places - 1)
     credit: int = load(net.credits, way * net.places + place) if left else NEVER
@@ -191,26 +191,22 @@ def advance(net: Net, number: int, end: int) -> None:
 @njit(cache=True, nogil=True)
 def run(state: State, last_cycle: int) -> int:
     """Move packets until all are delivered; see the module's docstring for how. Returns DRAINED, STUCK or TOO_LONG."""
-    net, regions, due = net_of(state), state.regions, state.due
+    net, regions = net_of(state), state.regions
     window, lead = state.sizes[4], state.sizes[5]
+    n_regions = len(regions) - 1
     to_deliver = 0
     for flow in range(len(state.flows)):
         to_deliver += int(state.flows[flow].left) + int(state.flows[flow].sent)
     while state.totals[0].delivered < to_deliver:
-        now: int = NEVER
-        for region in range(len(due)):
-            due[region] = soonest(net, regions[region], regions[region + 1])
-            now = min(now, due[region])
-        if now > last_cycle:
-            return STUCK if now == NEVER else TOO_LONG
-        end = min(now + lead, last_cycle + 1)
-        for region in range(len(due)):
+        start = soonest(net, 0, regions[n_regions])
+        if start > last_cycle:
+            return STUCK if start == NEVER else TOO_LONG
+        end = min(start + lead, last_cycle + 1)
+        for region in range(n_regions):
             for stage in range(3):
-                coming = region + 2 - stage
-                if coming < len(due) and due[coming] < end:
-                    bring_near(net, (regions[coming], regions[coming + 1]), end, stage)
-            if due[region] < end:
-                run_region(net, (regions[region], regions[region + 1]), (due[region], end), window)
+                coming = min(region + 2 - stage, n_regions - 1)
+                bring_near(net, (regions[coming], regions[coming + 1]), end, stage)
+            run_region(net, (regions[region], regions[region + 1]), end, window)
     return DRAINED
 
 
@@ -238,9 +234,9 @@ def bring_near(net: Net, routers: tuple[int, int], end: int, stage: int) -> None
 
 
 @njit(cache=True, nogil=True)
-def run_region(net: Net, routers: tuple[int, int], cycles: tuple[int, int], window: int) -> None:
-    """Run a region alone: ``routers`` first..end - 1, ``cycles`` first..end - 1, in steps of ``window``."""
-    now, end = cycles
+def run_region(net: Net, routers: tuple[int, int], end: int, window: int) -> None:
+    """Run a region, ``routers`` first..end - 1, alone up to cycle ``end``, in steps of ``window``."""
+    now = soonest(net, routers[0], routers[1])
     while now < end:
         until = min(now + window, end)
         for router in range(routers[0], routers[1]):

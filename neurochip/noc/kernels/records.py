@@ -14,6 +14,8 @@ Records = NDArray[np.void]
 # Large boards exceed the processor's second-level cache, and a chip's share is only in it for as long as the chip runs
 # ahead. So what a move reads lies in few cache lines: a router's block, a record for each link with its buffer.
 CACHE_LINE = 64
+ALWAYS = 255
+"""A link's ``slack`` if its credits need a look with any number of slots left."""
 
 LINK = np.dtype(
     [
@@ -32,7 +34,7 @@ LINK = np.dtype(
         ("lane", "u1"),  # the lane of the sender that it is
         ("turn", "u1"),  # the input that is next in turn (of an output's first lane)
         ("closes", "u1"),  # 1 if it closes a ring
-        ("slack", "u1"),  # with 2**slack slots left, the credit that the next packet needs is surely back
+        ("slack", "u1"),  # with more slots left, the credit that the next packet needs is surely back; see ALWAYS
     ],
     align=True,
 )
@@ -104,7 +106,7 @@ class State(NamedTuple):
         sizes: int64, (8,): P; V; places of a ring of credits; bytes of a router's block; how far a router, and how far
             a region may run ahead of the others, cycles; cycles from a packet that a link's buffer, and one that a core
             gives up to the next.
-        regions: int64, (n_regions + 1,); where each region's routers start. due: (n_regions,), scratch.
+        regions: int64, (n_regions + 1,); where each region's routers start.
         totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
@@ -123,7 +125,6 @@ class State(NamedTuple):
     first_packet: Int64Array
     sizes: Int64Array
     regions: Int64Array
-    due: Int64Array
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
