@@ -157,6 +157,15 @@ def strobes() -> Case:
     return replace(net, populations=made, interval=7), crossbar_chip(), FOUR_BITS
 
 
+def strobes_over_steps() -> Case:
+    """The same over three steps, with a leak and a bias: lowered, lifted and held in between."""
+    net, chip, choices = strobes()
+    leaky = replace(net.by_name["a"], neuron=replace(net.by_name["a"].neuron, decay=1))
+    populations = tuple(leaky if p.name == "a" else p for p in net.populations)
+    projections = tuple(replace(p, place="axon") if isinstance(p, Bias) else p for p in net.projections)
+    return replace(net, timesteps=3, populations=populations, projections=projections), chip, choices
+
+
 CROSSBAR_CASES: dict[str, Callable[[], Case]] = {
     "host-ends": host_ends,
     "separate-axons": separate_axons,
@@ -164,5 +173,6 @@ CROSSBAR_CASES: dict[str, Callable[[], Case]] = {
     "number-base": number_base,
     "splitters": splitters,
     "strobes": strobes,
+    "strobes+steps": strobes_over_steps,
 }
 """Golden cases of the passes that crossbars need."""

@@ -233,11 +233,12 @@ def synapses(projection, source, target, neuron):
     elif isinstance(projection, Conv | Pool):
         kernel = projection.weight.shape[:2] if isinstance(projection, Conv) else projection.kernel
         conv = isinstance(projection, Conv)
+        skipped = projection.rows[0] if conv and projection.rows is not None else 0
         groups = projection.groups if conv else source.channels
         per_in, group = projection.weight.shape[2] if conv else 1, channel // (target.channels // groups)
         first = projection.channels[0] if conv and projection.channels is not None else 0
         for dy, dx, c in np.ndindex(*kernel, per_in):
-            sy = y * projection.stride[0] + dy - projection.padding[0]
+            sy = y * projection.stride[0] + dy + skipped - projection.padding[0]
             sx = x * projection.stride[1] + dx - projection.padding[1]
             if 0 <= sy < source.height and 0 <= sx < source.width:
                 yield at(sy, sx, first + group * per_in + c), (dy, dx, c) if conv else (0,)

@@ -11,7 +11,7 @@ from compiler.legal import Choices
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
-from neurochip.network.projections import Bias, Dense, Projection, Source
+from neurochip.network.projections import Bias, Conv, Dense, Projection, Source
 from tests.small_chips import small_chip
 from tests.stream_networks import residual
 
@@ -66,6 +66,21 @@ def split_fan_in() -> Case:
     return layers(weights, [[1], [-1]], arithmetic=rules, timesteps=3), chip, EIGHT_BITS
 
 
+def split_rows() -> Case:
+    """Two groups of one channel each, whose windows of three no core of two axons takes."""
+    rules = Arithmetic(fires="ge", soft_reset=True)
+    network = layers([[1, 0], [0, 1]], [[1], [-1]], arithmetic=rules, timesteps=2)
+    source, lif, readout = (replace(p, height=3, width=1) for p in network.populations)
+    weight = np.array([[[[2, -1]], [[1, 3]]], [[[-2, 1]], [[1, 1]]], [[[1, 0]], [[-1, 2]]]], np.int8)[:, :1]
+    conv = Conv(
+        name="b.synapses", sources=(Source("a"),), target="b", origin="b", shift=rules.threshold_shift,
+        weight=weight, padding=(1, 0), groups=2,
+    )  # fmt: skip
+    made = replace(network, populations=(source, lif, readout), projections=(conv, network.projections[1]))
+    made = replace(made, input=replace(made.input, shape=(2, 3, 1)))
+    return made, small_chip(input_axons=2, arithmetic=rules, weight_sharing=False), EIGHT_BITS
+
+
 def signed_rows() -> Case:
     """A layer of both signs and one of one sign, with a bias, on rows of one sign."""
     network = layers([[2, -2], [4, 0], [-2, 2]], [[1], [1]])
@@ -89,6 +104,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "fit-weights": fit_weights,
     "signed-rows": signed_rows,
     "split-fan-in": split_fan_in,
+    "split-fan-in+rows": split_rows,
     "streams": streams,
 }
 """Add a pass's golden case here; then ``pytest tests/golden --update-golden`` writes ``golden/legal/NAME.txt``."""

@@ -60,7 +60,7 @@ def _read(network: Network, projection: Projection, source: Population, flip: Ma
     others = tuple(s for s in projection.sources if s.population != source.name)
     alone = replace(projection, sources=mine)
     if isinstance(alone, Pool):
-        alone = _by_channel(alone, source.channels)
+        alone = by_channel(alone, source.channels)
     weight, times = _inverted(alone, source, target, flip)
     if weight is None:
         return None
@@ -86,7 +86,7 @@ def _inverted(projection: Projection, source: Population, target: Population, fl
     return narrowest(projection.weight * sign[group * per_in + np.arange(per_in)[:, None]]), 1
 
 
-def _by_channel(pool: Pool, channels: int) -> Conv:
+def by_channel(pool: Pool, channels: int) -> Conv:
     """``pool`` with a weight for each channel."""
     weight = narrowest(np.full((*pool.kernel, 1, channels), pool.weight))
     return Conv(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import gcd
+from typing import Literal
 
 import numpy as np
 
 from compiler.legal.base import Ints
+from compiler.legal.complement import by_channel
 from compiler.legal.number_base import typed
 from compiler.legal.strobes import has_waits, held_back
 from compiler.mapping.demand import input_axons, source_of, synapse_words
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Conv, Dense, Gather, Projection, narrowest
+from neurochip.network.projections import Conv, Dense, Gather, Pool, Projection, narrowest
+
+Axis = Literal["inputs", "rows"]
+"""Along what a convolution is cut: ranges of its input channels, or rows of its kernel, which groups keep."""
 
 STROBE_AXONS = 2
 """Always-on axons kept free for neurons that read bursts on crossbars."""
@@ -70,9 +75,16 @@ def together(parts: list[Needs]) -> Needs:
 
 
 def as_conv(projection: Projection, source: Population, target: Population) -> Conv | None:
-    """``projection`` as a convolution with the same sums; None for kinds whose sums have no parts."""
+    """``projection`` as a convolution with the same sums; None for kinds whose sums have no parts.
+
+    What single synapses bring has no parts either, nor what still arrives in the ticks of a burst.
+    """
+    if source.neuron.kind == "burst":
+        return None
     if isinstance(projection, Conv):
-        return projection if projection.groups == 1 else None
+        return projection
+    if isinstance(projection, Pool) and projection.kernel != (1, 1):
+        return by_channel(projection, source.channels)
     if not isinstance(projection, Dense | Gather):
         return None
     block = (1, 1)
@@ -91,10 +103,20 @@ def as_conv(projection: Projection, source: Population, target: Population) -> C
     )
 
 
-def cut(conv: Conv, part: int, parts: int, *, sign: int) -> Conv:
-    """The ``part``-th of ``parts`` nearly equal ranges of the inputs of ``conv``, times ``sign``."""
-    inputs = conv.weight.shape[2]
-    first, last = part * inputs // parts, (part + 1) * inputs // parts
+def cuts_of(conv: Conv, axis: Axis) -> int:
+    """Into how many parts ``conv`` can be cut: by ranges of its inputs, or by rows of its kernel."""
+    if axis == "rows":
+        return len(conv.weight) if conv.rows is None else 1
+    return conv.weight.shape[2] if conv.groups == 1 else 1
+
+
+def cut(conv: Conv, part: int, parts: int, axis: Axis, *, sign: int) -> Conv:
+    """The ``part``-th of ``parts`` nearly equal ranges of ``conv`` along ``axis``, times ``sign``."""
+    whole = conv.weight.shape[2 if axis == "inputs" else 0]
+    first, last = part * whole // parts, (part + 1) * whole // parts
+    if axis == "rows":
+        weight = narrowest(conv.weight[first:last].astype(np.int32) * sign)
+        return replace(conv, weight=weight, rows=(first, whole))
     weight = narrowest(conv.weight[:, :, first:last].astype(np.int32) * sign)
     offset = conv.channels[0] if conv.channels is not None else 0
     return replace(conv, weight=weight, channels=(offset + first, offset + last))

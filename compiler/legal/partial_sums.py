@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from compiler.legal.fan_in import common_unit, cut, largest_sums
+from compiler.legal.fan_in import Axis, common_unit, cut, largest_sums
 from neurochip.chip.spec import ChipSpec, WeightFormat
 from neurochip.network.axes import shape_of
 from neurochip.network.network import Coding, Network, Neuron, Population
@@ -28,17 +28,23 @@ class Part:
 
 
 def conv_parts(
-    network: Network, population: Population, convs: Sequence[Conv], parts: int, chip: ChipSpec, weights: WeightFormat
+    network: Network,
+    population: Population,
+    convs: Sequence[Conv],
+    parts: int,
+    axis: Axis,
+    chip: ChipSpec,
+    weights: WeightFormat,
 ) -> Iterator[Part]:
-    """The sums over ranges of channels of all ``convs``: for each range what is above zero and what is below."""
+    """The sums over ranges of all ``convs`` along ``axis``: for each range what is above zero and what is below."""
     unit = common_unit(list(convs))
-    for part in range(parts):
+    for part in range(parts if unit else 0):
         first = True
         for suffix, sign in (("plus", 1), ("minus", -1)):
             name = f"{population.name}.{suffix}{part}"
             pieces = tuple(
                 replace(
-                    cut(c, part, parts, sign=sign),
+                    cut(c, part, parts, axis, sign=sign),
                     name=f"{c.name}.{suffix}{part}",
                     target=name,
                     counted=c.counted and first,  # each accumulate of the model once

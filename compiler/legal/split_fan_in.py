@@ -8,7 +8,7 @@ from itertools import combinations
 from math import ceil
 from typing import ClassVar, TypeVar
 
-from compiler.legal.fan_in import Needs, as_conv, needs, together
+from compiler.legal.fan_in import Axis, Needs, as_conv, cuts_of, needs, together
 from compiler.legal.partial_sums import Part, collected, conv_parts, einsum_parts, possible
 from compiler.legal.strobes import has_waits
 from compiler.legal.target import Choices
@@ -18,6 +18,8 @@ from neurochip.network.network import Network, Population
 from neurochip.network.projections import Einsum, Projection
 
 Kind = TypeVar("Kind", bound=Projection)
+AXES: tuple[Axis, ...] = ("inputs", "rows")
+
 HALF = "P"
 """Name of the axis that counts the blocks of an axis cut in two; graphs use small letters."""
 
@@ -92,14 +94,18 @@ def candidates(
     incoming = sorted(arriving, key=lambda p: -demand[p.name].times(chip))
     convs = [as_conv(p, by_name[p.sources[0].population], population) for p in incoming]
     for chosen in prefixes([c for c in convs if c is not None]):
-        least = ceil(together([demand[c.name] for c in chosen]).times(chip))
-        for count in range(least, min(4 * least + 4, *(c.weight.shape[2] for c in chosen)) + 1):
-            parts = tuple(conv_parts(network, population, chosen, count, chip, weights))
-            split = split_into(network, population, chosen, parts, chip, choices)
-            if split is not None:
-                yield split
-                if split.bound <= 1:
-                    break
+        least, found = ceil(together([demand[c.name] for c in chosen]).times(chip)), False
+        for axis in AXES:
+            for count in range(least, min(4 * least + 4, *(cuts_of(c, axis) for c in chosen)) + 1):
+                parts = tuple(conv_parts(network, population, chosen, count, axis, chip, weights))
+                split = split_into(network, population, chosen, parts, chip, choices)
+                if split is not None:
+                    found = True
+                    yield split
+                    if split.bound <= 1:
+                        break
+            if found:
+                break  # rows where no ranges of inputs do: few inputs, or groups
     for sums in prefixes([p for p in incoming if isinstance(p, Einsum)]):
         for axes, kept in summed_axes(sums):
             parts = tuple(einsum_parts(network, population, axes, kept, chip, weights))

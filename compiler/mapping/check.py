@@ -136,8 +136,9 @@ def receptive_fields(network: Network, projection: Projection) -> list[tuple[Int
     sizes = ((source.height, target.height), (source.width, target.width))
     if isinstance(projection, Conv | Pool):
         kernel = projection.weight.shape[:2] if isinstance(projection, Conv) else projection.kernel
+        skipped = (projection.rows[0], 0) if isinstance(projection, Conv) and projection.rows is not None else (0, 0)
         fields = [
-            _taps(n, outputs, kernel[axis], projection.stride[axis], projection.padding[axis])
+            _taps(n, outputs, kernel[axis], projection.stride[axis], projection.padding[axis] - skipped[axis])
             for axis, (n, outputs) in enumerate(sizes)
         ]
     elif isinstance(projection, MaxConv):

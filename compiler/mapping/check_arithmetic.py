@@ -217,7 +217,8 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         least, most = _clipped(taps, 0)[0, 0] * times, _clipped(taps, 1)[0, 0] * times
     elif isinstance(projection, Conv):
         grids = (source.height, source.width), (target.height, target.width)
-        least, most = _window_range(projection.weight, projection.stride, projection.padding, grids)
+        padding = projection.padding[0] - (0 if projection.rows is None else projection.rows[0]), projection.padding[1]
+        least, most = _window_range(projection.weight, projection.stride, padding, grids)
     elif isinstance(projection, MaxConv):
         conv, pooled = projection.grids(source.height, source.width)
         grids = (source.height, source.width), conv

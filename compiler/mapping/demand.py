@@ -54,7 +54,7 @@ class Window:
 def windows(projection: Projection, source: Population, target: Population) -> tuple[Window, Window]:
     """Receptive field of ``projection`` along rows and columns."""
     if isinstance(projection, Conv):
-        kernel, stride, padding = projection.weight.shape[:2], projection.stride, projection.padding
+        kernel, stride, padding = projection.weight.shape[:2], projection.stride, projection.lead
     elif isinstance(projection, MaxConv):
         kernel, stride, padding = _window_of_maxima(projection, source, target)
     elif isinstance(projection, Pool):

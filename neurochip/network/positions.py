@@ -83,7 +83,8 @@ def _weighted(projection: Projection, target: Population, x: Int, ys: Int, xs: I
         return matmul(x[ys, xs], projection.weight)
     if isinstance(projection, Conv):
         read = x if projection.channels is None else x[..., slice(*projection.channels)]
-        return conv_at(read, projection.weight, projection.stride, projection.padding, projection.groups, ys, xs)
+        weight = projection.whole_weight
+        return conv_at(read, weight, projection.stride, projection.padding, projection.groups, ys, xs)
     if isinstance(projection, Gather):
         rows, columns = x.shape[0] // target.height, x.shape[1] // target.width
         blocks = [

@@ -90,6 +90,8 @@ class Conv(Projection):
     """Cross-correlation over the grid, zero padding; weight (kh, kw, C_in / groups, C_out).
 
     ``channels``: the range of the sources' channels that it reads, of which C_in counts only these; all if None.
+    ``rows``: (first, whole): the weight has only some of the kernel's ``whole`` rows, from ``first`` on, and the others
+    have no synapses; all if None. Padding is that of the whole kernel.
     """
 
     kind: ClassVar[str] = "conv"
@@ -98,6 +100,20 @@ class Conv(Projection):
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
     channels: tuple[int, int] | None = field(default=None, metadata=STORED_IF_SET)
+    rows: tuple[int, int] | None = field(default=None, metadata=STORED_IF_SET)
+
+    @property
+    def lead(self) -> tuple[int, int]:
+        """How far before the grid the first window begins, down and across; negative where it begins inside."""
+        return self.padding[0] - (0 if self.rows is None else self.rows[0]), self.padding[1]
+
+    @property
+    def whole_weight(self) -> Weights:
+        """The weight with all rows of the kernel, zero where there are no synapses."""
+        if self.rows is None:
+            return self.weight
+        first, whole = self.rows
+        return np.pad(self.weight, ((first, whole - first - len(self.weight)), (0, 0), (0, 0), (0, 0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

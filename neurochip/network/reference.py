@@ -183,7 +183,7 @@ def projected(projection: Projection, target: Population, now: dict[str, Int], f
         total = matmul(x, projection.weight)
     elif isinstance(projection, Conv):
         read = x if projection.channels is None else x[..., slice(*projection.channels)]
-        total = correlate(read, projection.weight, projection.stride, projection.padding, projection.groups)
+        total = correlate(read, projection.whole_weight, projection.stride, projection.padding, projection.groups)
     elif isinstance(projection, MaxConv):
         total = correlate(x, projection.weight, projection.stride, projection.padding, projection.groups)
         total = maxima(total, projection.pool_kernel, projection.pool_stride, projection.pool_padding)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network, Population
-from neurochip.network.projections import Bias, Einsum, Gated, Matrix, Product, Projection, Source
+from neurochip.network.projections import Bias, Conv, Einsum, Gated, Matrix, Product, Projection, Source
 
 SMALL = 64
 """Weight arrays of so many values are printed in full where values are wanted."""
@@ -61,6 +61,9 @@ def projection_line(projection: Projection) -> str:
         text += f" weight={weight.dtype}{list(weight.shape)} #{digest}"
     elif weight is not None:
         text += f" weight={weight}"
+    if isinstance(projection, Conv):
+        text += f" channels={list(projection.channels)}" if projection.channels is not None else ""
+        text += f" rows={projection.rows[0]} of {projection.rows[1]}" if projection.rows is not None else ""
     if isinstance(projection, Einsum):
         sizes = " ".join(f"{letter}={size}" for letter, size in projection.sizes)
         text += f" {' -> '.join(projection.axes)} ({sizes})"

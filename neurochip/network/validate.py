@@ -251,7 +251,11 @@ def _shapes(network: Network, projection: Projection, populations: dict[str, Pop
         if projection.weight.ndim == 4 and isinstance(projection, Encoder):
             yield from _pooled(projection, (*projection.conv_grid(*source[:2]), target[2]), target)
         elif projection.weight.ndim == 4:
-            yield from _window(projection, projection.weight.shape[:2], source, target)
+            yield from _window(projection, _kernel(projection), source, target)
+            if isinstance(projection, Conv) and projection.rows is not None:
+                first, whole = projection.rows
+                if not 0 <= first <= whole - len(projection.weight):
+                    yield f"expected some of a kernel's {whole} rows, found {len(projection.weight)} from {first} on"
         if isinstance(projection, Encoder):
             yield from _encoder(network, projection, target)
     elif isinstance(projection, MaxConv):
@@ -352,6 +356,13 @@ def _window(projection: Any, kernel: tuple[int, ...], source: Grid, target: Grid
         return
     sizes = tuple((source[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
     yield from _equal("target positions", sizes, target[:2])
+
+
+def _kernel(projection: Any) -> tuple[int, int]:
+    """The size of a whole kernel, of which a convolution may have some rows."""
+    rows, columns = projection.weight.shape[:2]
+    cut = getattr(projection, "rows", None)
+    return (rows if cut is None else cut[1]), columns
 
 
 def _weight(weight: NDArray[Any], shape: tuple[int, ...]) -> Iterator[str]:

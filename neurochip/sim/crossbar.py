@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurochip.network.crossbar import crosspoints, raw_weight
 from neurochip.network.network import Population
-from neurochip.network.projections import Conv, Dense, Gather, Projection
+from neurochip.network.projections import Conv, Dense, Einsum, Gather, Pool, Projection
 from neurochip.network.reference import projected
 from neurochip.sim.kernels.events import Events, counts_of
 
@@ -45,4 +45,6 @@ def crosspoints_of(projection: Projection, source: Population, target: Populatio
     plain = replace(projection, sources=(replace(projection.sources[0], population=source.name),), shift=0)
     if isinstance(plain, Dense | Conv | Gather):
         return Crosspoints(replace(plain, weight=used.astype(np.int8)), source, target, width)
-    return Crosspoints(replace(plain, weight=int(used.max())), source, target, width)  # type: ignore[call-arg]
+    if isinstance(plain, Pool | Einsum):
+        return Crosspoints(replace(plain, weight=int(used.max())), source, target, width)
+    raise TypeError(f"projection {projection.name!r} of kind {projection.kind!r} has no crosspoints")

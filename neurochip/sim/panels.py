@@ -19,7 +19,9 @@ def panels_of(
     none = np.zeros((0, 0, 0, 0, 0), np.int8)
     source = network.by_name[projection.sources[0].population]
     most = sum(network.by_name[s.population].high for s in projection.sources)
-    plain = isinstance(projection, Dense) or (isinstance(projection, Conv) and projection.groups == 1)
+    plain = isinstance(projection, Dense) or (
+        isinstance(projection, Conv) and projection.groups == 1 and projection.rows is None
+    )
     plain = plain and len(weight) == window.kernel_y * window.kernel_x * source.channels
     quarters = window.kernel_x * source.channels % 4 == 0 and weight.shape[1] % dense.PANEL == 0
     plain = plain and weight.dtype == np.int8

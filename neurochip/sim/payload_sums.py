@@ -56,8 +56,13 @@ def add_weighed(payload: NDArray[np.int32], plan: ProjectionPlan, synapses: Syna
 
 def windows(x: NDArray[np.int32], window: Any) -> NDArray[np.int32]:
     """(B * P_out, kernel_y * kernel_x, C): what each position of the target reads of ``x`` (B, H, W, C)."""
-    around = ((0, 0), (window.padding_y, window.padding_y), (window.padding_x, window.padding_x), (0, 0))
-    view = np.lib.stride_tricks.sliding_window_view(np.pad(x, around), (window.kernel_y, window.kernel_x), axis=(1, 2))
+    first, last = -window.padding_y, (window.out_height - 1) * window.stride_y - window.padding_y + window.kernel_y
+    rows = np.pad(
+        x[:, max(0, first) : max(0, last)], ((0, 0), (max(0, -first), max(0, last - x.shape[1])), (0, 0), (0, 0))
+    )
+    around = ((0, 0), (0, 0), (window.padding_x, window.padding_x), (0, 0))
+    kernel = (window.kernel_y, window.kernel_x)
+    view = np.lib.stride_tricks.sliding_window_view(np.pad(rows, around), kernel, axis=(1, 2))
     view = view[:, :: window.stride_y, :: window.stride_x].transpose(0, 1, 2, 4, 5, 3)
     return np.ascontiguousarray(view).reshape(-1, window.kernel_y * window.kernel_x, x.shape[3])
 

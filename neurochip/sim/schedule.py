@@ -316,7 +316,7 @@ def _geometry(
         kh, kw, per_group, n_out = taps.shape
         rows = taps.reshape(kh * kw * per_group, n_out)
         kernel = kernels.add_channelwise if per_group == 1 and projection.groups == n_out else kernels.add_windows
-        return kernel, rows, window((kh, kw), projection.stride, projection.padding), projection.groups, "conv"
+        return kernel, rows, window((kh, kw), projection.stride, projection.lead), projection.groups, "conv"
     raise ProgramError(f"projection {projection.name!r}: no kernel for kind {projection.kind!r}")
 
 
