@@ -12,6 +12,7 @@ from compiler.legal.fan_in import Axis, Needs, as_conv, cuts_of, needs, together
 from compiler.legal.partial_sums import Part, collected, conv_parts, einsum_parts, possible
 from compiler.legal.strobes import has_waits
 from compiler.legal.target import Choices
+from compiler.mapping.narrower import narrower
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network, Population
@@ -74,7 +75,7 @@ def fitted(network: Network, population: Population, chip: ChipSpec, choices: Ch
     whole = together(list(demand.values()))
     if whole.fit(chip):
         return network
-    refuse_without_parts(network, population, whole, chip)
+    refuse_without_parts(network, population, whole, chip, choices.weight_bits)
     splits = list(candidates(network, population, demand, chip, choices))
     within = [s for s in splits if s.bound <= choices.max_interval]
     if not within:
@@ -203,7 +204,7 @@ def with_parts(
     )
 
 
-def refuse_without_parts(network: Network, population: Population, whole: Needs, chip: ChipSpec) -> None:
+def refuse_without_parts(network: Network, population: Population, whole: Needs, chip: ChipSpec, bits: int) -> None:
     """Raises UnsupportedError where neurons can send no sums."""
     if chip.activation_bits:
         return
@@ -211,7 +212,7 @@ def refuse_without_parts(network: Network, population: Population, whole: Needs,
         return
     raise UnsupportedError(
         f"{excess(population, whole, chip)}; its neurons cannot send partial sums (that takes graded spikes or soft "
-        "resets); use fewer --weight-bits, fewer inputs, or another chip"
+        f"resets); {narrower(network, population, chip, bits)}"
     )
 
 

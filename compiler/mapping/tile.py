@@ -23,6 +23,7 @@ from compiler.mapping.demand import (
     synapse_words,
     windows,
 )
+from compiler.mapping.narrower import narrower
 from neurochip.chip.spec import ChipSpec
 from neurochip.errors import CapacityError
 from neurochip.network.network import Network, Population
@@ -161,7 +162,8 @@ def search(
             f"can read {fan_in}; reduce the fan-in (smaller kernel, fewer inputs)"
         )
     if not fits.any():
-        raise CapacityError(_does_not_fit(population, {n: int(demand[n].min()) for n in RESOURCES}, limits, chip))
+        told = narrower(network, population, chip, bits)
+        raise CapacityError(_does_not_fit(population, {n: int(demand[n].min()) for n in RESOURCES}, limits, chip, told))
     tiles = -(-population.height // th) * -(-population.width // tw) * -(-population.channels // tc)
     share = np.max([demand[name] / limits[name] for name in RESOURCES], axis=0)
     cores = tiles / np.floor(1 / np.clip(share, 1e-9, 1))
@@ -357,11 +359,13 @@ def channel_total(projection: Projection, source: Population, target: Population
     return np.array([totals[int(n)] for n in length])
 
 
-def _does_not_fit(population: Population, least: dict[str, int], limits: dict[str, int], chip: ChipSpec) -> str:
+def _does_not_fit(
+    population: Population, least: dict[str, int], limits: dict[str, int], chip: ChipSpec, narrower: str
+) -> str:
     over = {name: least[name] for name in RESOURCES if least[name] > limits[name]}
     advice = {
         "input_axons": "reduce the fan-in (smaller kernel, fewer inputs)",
-        "synapse_words": "quantise to fewer bits (--weight-bits) or reduce the fan-in",
+        "synapse_words": narrower,
         "output_axons": "reduce the number of layers that read it, or choose a chip with more output axons",
         "neurons": "choose another chip",
     }

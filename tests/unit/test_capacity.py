@@ -35,7 +35,7 @@ def test_too_few_cores_names_the_excess_and_the_largest_layer() -> None:
 @pytest.mark.parametrize(
     ("limits", "resource", "advice"),
     [
-        ({"words": 1}, "synapse words", "quantise to fewer bits"),
+        ({"words": 1}, "synapse words", "narrower weights do not help"),
         ({"input_axons": 1}, "input axons", "reduce the fan-in"),
     ],
 )

@@ -12,6 +12,7 @@ from compiler.lower.balance import balance
 from compiler.mapping.check import check_program
 from compiler.mapping.demand import repeated_lists, shared_words
 from compiler.mapping.map import map_network
+from compiler.mapping.narrower import narrower
 from compiler.pipeline import mapped
 from neurochip.errors import CapacityError
 from neurochip.network.arithmetic import Arithmetic
@@ -81,6 +82,13 @@ def test_a_large_network_that_fits_takes_repeaters_where_they_spare_many_cores(m
     program = mapped(network, chip, ORIGIN, (), lambda _name, _text: None)
     assert program.n_cores < plain
     assert any(p.name.endswith(".split") for p in program.network.populations)
+
+
+def test_a_neuron_too_large_for_a_core_is_told_the_weight_bits_that_would_fit_if_any_do() -> None:
+    network = wide()  # 24 lists of 9 synapses: 3 words each with 8 bits, 2 with 2 bits
+    needed = {words: narrower(network, network.by_name["b"], small_chip(words=words), 8) for words in (60, 40)}
+    assert needed[60].startswith("use --weight-bits 2,")
+    assert needed[40].startswith("narrower weights do not help")
 
 
 def test_positions_with_equal_weights_share_their_lists() -> None:
