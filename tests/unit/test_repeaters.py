@@ -85,9 +85,9 @@ def test_a_large_network_that_fits_takes_repeaters_where_they_spare_many_cores(m
 
 
 def test_a_neuron_too_large_for_a_core_is_told_the_weight_bits_that_would_fit_if_any_do() -> None:
-    network = wide()  # 24 lists of 9 synapses: 3 words each with 8 bits, 2 with 2 bits
+    network = wide()  # 24 lists of 9 synapses: 3 words each with 8 bits, 2 with 3 bits
     needed = {words: narrower(network, network.by_name["b"], small_chip(words=words), 8) for words in (60, 40)}
-    assert needed[60].startswith("use --weight-bits 2,")
+    assert needed[60].startswith("use --weight-bits 3,")
     assert needed[40].startswith("narrower weights do not help")
 
 
