@@ -15,17 +15,10 @@ import numpy as np
 
 from compiler.importers.nir_file import NirNode
 from compiler.ir.ops import OPS, Input, Op
+from compiler.ir.parser import fits
 from neurochip.errors import CheckpointError
 
 EXTENSION = "neurochip.op"
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "None": (type(None),),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "Weights": (np.ndarray,),
-}
 
 
 def read_op(node: NirNode, name: str) -> Op:
@@ -45,7 +38,9 @@ def read_op(node: NirNode, name: str) -> Op:
     for key, value in given.items():
         if isinstance(value, list):
             value = given[key] = tuple(value)
-        if key not in known or not _fits(value, str(known[key].type)):
+        annotation = str(known[key].type) if key in known else ""
+        read = 0.0 if type(value) is int and "float" in annotation else value  # a whole number will do
+        if key not in known or not fits(read, annotation):
             raise CheckpointError(f"{where}: op '{mnemonic}' takes no {key} = {str(value)[:60]!r}")
     missing = [f.name for f in known.values() if f.default is MISSING and f.name not in given]
     if missing:
@@ -67,15 +62,3 @@ def _json(text: object, where: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise CheckpointError(f"{where}: expected JSON, found {str(text)[:60]!r}")
     return value
-
-
-def _fits(value: object, annotation: str) -> bool:
-    for part in annotation.split(" | "):
-        if part.startswith("tuple"):
-            whole = isinstance(value, tuple) and all(type(n) is int for n in value)
-            found = isinstance(value, tuple) and whole and (part != "tuple[int, int]" or len(value) == 2)
-        else:
-            found = type(value) in _KINDS.get(part, (str,))
-        if found:
-            return True
-    return False

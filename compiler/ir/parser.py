@@ -159,7 +159,7 @@ class _Parser:
         annotation = annotations[token.text]
         if "float" in annotation and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if not _fits(value, annotation):
+        if not fits(value, annotation):
             reader.fail(start.start, f"expected '{token.text}' to be {_meaning(annotation)}, got {start.text!r}")
         given[token.text] = value
 
@@ -218,7 +218,7 @@ def _is_element(value: object, dtype: np.dtype[Any]) -> bool:
     return isinstance(value, int) and bounds.min <= value <= bounds.max
 
 
-def _fits(value: object, annotation: str) -> bool:
+def fits(value: object, annotation: str) -> bool:
     """Whether ``value`` may stand for a field annotated so in an op."""
     for part in annotation.split(" | "):
         if part.startswith("tuple"):

@@ -59,8 +59,9 @@ def page(report: Report) -> Facts:
 def subtitle(report: Report) -> str:
     """One line under the title."""
     program, n = report.program, report.trace.inputs
+    steps = program.network.timesteps
     return (
-        f"{n:,} input{'' if n == 1 else 's'}, {program.network.timesteps} steps, "
+        f"{n:,} input{'' if n == 1 else 's'}, {steps} step{'' if steps == 1 else 's'}, "
         f"{program.origin.weight_bits}-bit weights, cost profile {program.origin.profile}"
     )
 
