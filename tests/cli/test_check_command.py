@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,22 @@ def test_a_chip_or_all_chips_must_be_asked_for(model):
         result = run("check", model, *arguments)
         assert result.exit_code == 2
         assert "give either --chip or --all-chips" in result.stderr
+
+
+def test_who_convolves_and_the_mode_of_cores_are_told(tmp_path):
+    path = tmp_path / "one.npz"
+    api.save(replace(tiny_spikformer(), timesteps=1), path)
+    shown = run("check", path, "--chip", "tianjic", "--json", "-", "--no-fixes")
+    facts = json.loads(shown.stdout)
+    assert facts["encoder"] == "core"
+    modes = {layer["population"]: layer["mode"] for layer in facts["layers"]}
+    assert modes["stem_lif"] == "graded"
+    assert {mode for name, mode in modes.items() if name != "stem_lif"} == {"spiking"}
+    text = run("check", path, "--chip", "tianjic").stdout
+    assert "cores multiply it" in text
+    assert "core mode" in text
+    text = run("check", path, "--chip", "tianjic", "--encoder", "host").stdout
+    assert "the host convolves it" in text
+    refused = run("check", path, "--chip", "loihi", "--encoder", "core", "--no-fixes")
+    assert refused.exit_code == 1
+    assert "can take analog input on: host" in refused.stdout
