@@ -113,4 +113,4 @@ def _grouped(problem: Problem) -> tuple[Mesh, Ints]:
     first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=rows * columns))]).astype(np.int64)
     curve = np.empty(len(order), np.int64)
     curve[order] = np.arange(len(order))
-    return Mesh(columns, rows, first, column[order], row[order], (x | y << 32)[order]), curve
+    return Mesh(columns, rows, first, column[order], row[order], (x | y << 32)[order], problem.mesh.rings), curve

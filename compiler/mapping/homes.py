@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.mapping.seating import Problem
+from compiler.mapping.kernels.anneal import Ring
+from compiler.mapping.seating import LINE, Problem
 from compiler.mapping.traffic import Fixed, Ints
 
 _LOW = 0xFFFFFFFF
@@ -76,8 +77,15 @@ def _prices(problem: Problem, point: Ints, group: Ints, sites: Ints) -> NDArray[
         amount[follows] = 0.0
         ends = np.flatnonzero(amount)
         there = problem.point[sites[:, member]]
-        for axis in (0, 32):
-            at, which = np.unique(there >> axis & _LOW, return_inverse=True)
-            away = np.abs(at[:, None] - (point[ends] >> axis & _LOW)) @ amount[ends]
-            price += away[which]
+        for shift, ring in zip((0, 32), problem.mesh.rings or (LINE, LINE), strict=True):
+            at, which = np.unique(there >> shift & _LOW, return_inverse=True)
+            price += (_apart(ring, at[:, None], point[ends] >> shift & _LOW) @ amount[ends])[which]
     return price
+
+
+def _apart(ring: Ring, one: Ints, other: Ints) -> Ints:
+    """``kernels.anneal.apart`` of arrays."""
+    straight = np.abs(one - other)
+    hops = straight - ring.border * np.abs(one // ring.chip - other // ring.chip)
+    shorter: Ints = np.where((2 * hops > ring.hops) & (ring.whole > 0), ring.whole - straight, straight)
+    return shorter

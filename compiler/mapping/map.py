@@ -210,7 +210,8 @@ def slot_table(n_chips: int, chip: ChipSpec) -> tuple[Slots, Table]:
     table["x"] = origins[chips, 0] + router % chip.mesh_columns
     table["y"] = origins[chips, 1] + router // chip.mesh_columns
     crossing = crossing_hops(chip)
-    return Slots(table["x"].copy(), table["y"].copy(), chip.mesh_columns, chip.mesh_rows, crossing), table
+    x, y = table["x"].copy(), table["y"].copy()
+    return Slots(x, y, chip.mesh_columns, chip.mesh_rows, crossing, *chip.ring_routers), table
 
 
 def crossing_hops(chip: ChipSpec) -> float:

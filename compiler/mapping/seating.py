@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.curves import chip_by_chip
-from compiler.mapping.kernels.anneal import Links, Mesh, State, total_cost
+from compiler.mapping.kernels.anneal import Links, Mesh, Ring, State, total_cost
 from compiler.mapping.kernels.links import gather_rows
 from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, movable_clusters, routers
 
 _FRACTION = 1024  # stretched coordinates are multiples of 1/1024 hop where the price of a border is not whole
+LINE = Ring(0, 0, 1, 0)
 _WEIGHT_LIMIT, _COST_LIMIT = 2.0**31 - 1, 2.0**61
 
 
@@ -69,7 +70,7 @@ class Problem:
         """Kernel cost of ``seats``."""
         point = self.point.copy()
         point[self.movable] = self.mesh.point[seats]
-        return int(total_cost(self.links, point))
+        return int(total_cost(self.links, point, self.mesh.rings))
 
 
 def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
@@ -90,7 +91,7 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
     slot = np.argsort(cell, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=rows * columns))]).astype(np.int64)
     row, column = np.divmod(cell[slot].astype(np.int32), columns)
-    mesh = Mesh(columns, rows, first, column, row, points[slot])
+    mesh = Mesh(columns, rows, first, column, row, points[slot], _rings(slots, all_x, all_y, hop, border))
     links, scale = _links(traffic, movable, float(np.ptp(stretched_x) + np.ptp(stretched_y)) if len(points) else 0.0)
     sides = float(np.ptp(stretched_x[: len(slots)]) + np.ptp(stretched_y[: len(slots)])) if len(slots) else 0.0
     point = np.zeros(traffic.n_clusters, np.int64)
@@ -108,6 +109,18 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
         hop=hop,
         pitch=max(sides / max(columns + rows - 2, 1), float(hop)),
     )
+
+
+def _rings(slots: Slots, x: Ints, y: Ints, hop: int, border: int) -> tuple[Ring, Ring] | None:
+    """Rings of x and y in stretched units; None where no router is further than half the way round from another."""
+    rings = []
+    for around, chip, place in ((slots.ring_columns, slots.mesh_columns, x), (slots.ring_rows, slots.mesh_rows, y)):
+        closed = 2 * int(place.max(initial=0)) > around > 0
+        borders = around // chip if around > chip else 0
+        rings.append(
+            Ring(hop * around + border * borders, hop * around, hop * chip + border, border) if closed else LINE
+        )
+    return None if rings == [LINE, LINE] else (rings[0], rings[1])
 
 
 def moved(problem: Problem, fixed: Fixed, homes: Fixed) -> Problem:

@@ -1,6 +1,7 @@
 """What placement is given, and the cost it lowers: traffic between clusters, and slots on a mesh of chips.
 
-Cost = sum over edges of weight * (|dx| + |dy| + chip borders crossed * crossing_cost).
+Cost = sum over edges of weight * (|dx| + |dy| + chip borders crossed * crossing_cost); on a torus by the way of fewer
+hops, along each axis.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ class Slots:
         x, y: integers (n_slots,) >= 0, router coordinates on the whole board, in row-major order chip by chip.
         mesh_columns, mesh_rows: size of a chip in routers; chip borders lie at their multiples.
         crossing_cost: what crossing a border adds to the hop it takes, in hops, >= 0.
+        ring_columns, ring_rows: routers once round a torus along x and y, whole chips; 0 where nothing closes the axis.
 
-    Raises ``InputError`` for unequal lengths or negative values.
+    Raises ``InputError`` for unequal lengths, negative values, or slots outside their ring.
     """
 
     x: NDArray[np.integer]
@@ -63,6 +65,8 @@ class Slots:
     mesh_columns: int
     mesh_rows: int
     crossing_cost: float
+    ring_columns: int = 0
+    ring_rows: int = 0
 
     def __post_init__(self) -> None:
         if np.shape(self.x) != np.shape(self.y) or np.ndim(self.x) != 1:
@@ -75,6 +79,11 @@ class Slots:
             raise InputError(f"slots: a chip has at least one router, not {self.mesh_columns} x {self.mesh_rows}")
         if not (np.isfinite(self.crossing_cost) and self.crossing_cost >= 0):
             raise InputError(f"slots: crossing_cost must be finite and not negative, not {self.crossing_cost}")
+        for axis, ring, chip in (("x", self.ring_columns, self.mesh_columns), ("y", self.ring_rows, self.mesh_rows)):
+            last = int(getattr(self, axis).max(initial=0))
+            if ring and (ring % chip or last >= ring):
+                expected = f"whole chips of {chip} routers that hold {axis} = {last}"
+                raise InputError(f"slots: a ring along {axis} must be {expected}, not {ring} routers")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -115,8 +124,21 @@ def cost(traffic: Traffic, slots: Slots, slot_of: ArrayLike, fixed: Fixed | None
     ``slot_of``: integers (n_clusters,), the slot of each cluster; ignored for clusters that are ``fixed`` at a router.
     """
     x, y = routers(slots, slot_of, fixed or {})
-    i, j = traffic.source, traffic.target
-    hops = np.abs(x[i] - x[j]) + np.abs(y[i] - y[j])
-    chip_x, chip_y = x // slots.mesh_columns, y // slots.mesh_rows
-    borders = np.abs(chip_x[i] - chip_x[j]) + np.abs(chip_y[i] - chip_y[j])
-    return float((traffic.weight * (hops + borders * slots.crossing_cost)).sum())
+    total = np.zeros(len(traffic.source))
+    for place, chip, ring in ((x, slots.mesh_columns, slots.ring_columns), (y, slots.mesh_rows, slots.ring_rows)):
+        hops, borders = lengths(place[traffic.source], place[traffic.target], chip, ring)
+        total += hops + borders * slots.crossing_cost
+    return float((traffic.weight * total).sum())
+
+
+def lengths(one: Ints, other: Ints, chip: int, ring: int) -> tuple[Ints, Ints]:
+    """Hops and chip borders between routers of an axis, int64; ``ring`` routers once round, 0 for a line.
+
+    A packet goes round where that is fewer hops (``neurochip.noc.mesh``), not of two equal ways.
+    """
+    hops, borders = np.abs(one - other), np.abs(one // chip - other // chip)
+    if not ring:
+        return hops, borders
+    round_borders = ring // chip if ring > chip else 0
+    goes_round = 2 * hops > ring
+    return np.where(goes_round, ring - hops, hops), np.where(goes_round, round_borders - borders, borders)

@@ -15,6 +15,7 @@ from compiler.mapping.kernels.links import gather_rows
 from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
 from compiler.mapping.seating import Problem, pose
 from neurochip.errors import CapacityError, InputError
+from neurochip.noc.mesh import Mesh
 
 
 def mesh(
@@ -203,3 +204,43 @@ def test_a_processor_goes_to_the_chip_where_its_traffic_is() -> None:
     assert found.fixed[0] == (28, 0)
     assert found.fixed[1] == (0, 0)
     assert found.cost < place(traffic, slots, fixed=fixed, effort=3e4).cost
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.booleans(), st.booleans(), st.sampled_from((0.0, 1.5, 24.0)))
+def test_on_a_torus_cost_and_kernels_agree_with_the_routers_of_the_network(
+    seed: int, wrap_x: bool, wrap_y: bool, crossing: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    columns, rows = (int(n) for n in rng.integers(1, 4, 2))
+    across, down = (int(n) for n in rng.integers(3, 6, 2))
+    torus = Mesh(columns=columns, rows=rows, chip_columns=across, chip_rows=down, wrap_x=wrap_x, wrap_y=wrap_y)
+    router = rng.permutation(torus.n_routers)
+    x, y = router % torus.width, router // torus.width
+    slots = Slots(x, y, columns, rows, crossing, torus.width * wrap_x, torus.height * wrap_y)
+    n = len(router) - 1
+    traffic = random_traffic(seed, n)
+    slot_of = rng.permutation(len(router))[:n]
+    ends = router[slot_of[traffic.source]], router[slot_of[traffic.target]]
+    expected = float((traffic.weight * (torus.hops(*ends) + crossing * torus.crossings(*ends))).sum())
+    assert cost(traffic, slots, slot_of) == expected
+    problem = pose(traffic, slots, {})
+    seat_of = np.argsort(problem.slot)
+    state = problem.state(seat_of[slot_of])
+    assert problem.cost(seat_of[slot_of]) * problem.unit == expected
+    schedule = kernels.Schedule(np.full(3, 50.0 * problem.hop), np.full(3, 2), 40, 10)
+    change = kernels.anneal(problem.links, problem.mesh, state, schedule, np.uint64(seed + 1))
+    change += kernels.descend(problem.links, problem.mesh, state, 3)
+    after = cost(traffic, slots, slots_of(problem, state))
+    assert after == pytest.approx(expected + change * problem.unit, rel=1e-12)
+    assert place(traffic, slots, effort=2e4).cost <= compare(traffic, slots)["row-major"]
+
+
+def test_two_ends_of_a_ring_are_neighbours() -> None:
+    """A ring of clusters on a torus of one row costs one hop a link; on a line the last link goes all the way back."""
+    number = np.arange(12)
+    traffic = Traffic(12, number, (number + 1) % 12, np.ones(12, np.int64))
+    line, ring = Slots(number, 0 * number, 1, 1, 0.0), Slots(number, 0 * number, 1, 1, 0.0, 12)
+    assert cost(traffic, line, number) == 22
+    assert cost(traffic, ring, number) == 12
+    assert place(traffic, ring, effort=1e5).cost == 12

@@ -127,6 +127,8 @@ def test_wrong_arguments_are_refused() -> None:
         Slots(one, one, 1, 1, -1.0)
     with pytest.raises(InputError, match="a chip has at least one router, not 0 x 1"):
         Slots(one, one, 0, 1, 0.0)
+    with pytest.raises(InputError, match="a ring along y must be whole chips of 2 routers that hold y = 0, not 3"):
+        Slots(one, one, 1, 2, 0.0, 0, 3)
     traffic = Traffic(1, one, one, one)
     with pytest.raises(InputError, match=r"fixed must name clusters 0..0 at x, y >= 0, found cluster 4"):
         place(traffic, mesh(2), fixed={4: (0, 0)})

@@ -19,6 +19,15 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 
+class Ring(NamedTuple):
+    """An axis that its last link closes, in stretched units; an axis that nothing closes has zero of each."""
+
+    whole: int  # once round, borders included
+    hops: int  # once round, borders left out
+    chip: int  # from a chip's first router to the next chip's
+    border: int  # what a chip border adds
+
+
 class Links(NamedTuple):
     """Symmetric traffic in CSR form: both directions of every edge, no loops, each neighbour once."""
 
@@ -36,6 +45,7 @@ class Mesh(NamedTuple):
     column: NDArray[np.int32]  # (n_seats,)
     row: NDArray[np.int32]  # (n_seats,)
     point: NDArray[np.int64]  # (n_seats,) packed stretched coordinates
+    rings: tuple[Ring, Ring] | None = None  # along x and y; None where neither is closed: kernels are compiled apart
 
 
 class State(NamedTuple):
@@ -74,8 +84,20 @@ def draw(bits: np.uint64) -> np.uint64:
     return bits ^ (bits << np.uint64(17))
 
 
+@njit(cache=True, inline="always")
+def apart(ring: Ring, one: int, other: int) -> np.int64:
+    """Distance of two points of an axis by the way of fewer hops; of two equal ways, the one that does not go round."""
+    straight = np.int64(abs(one - other))
+    if ring.whole == 0:
+        return straight
+    hops = straight - ring.border * abs(one // ring.chip - other // ring.chip)
+    return ring.whole - straight if 2 * hops > ring.hops else straight
+
+
 @njit(cache=True)
-def shift_cost(links: Links, point: Ints, cluster: int, ignored: int, old: int, new: int) -> np.int64:
+def shift_cost(
+    links: Links, rings: tuple[Ring, Ring] | None, point: Ints, cluster: int, ignored: int, old: int, new: int
+) -> np.int64:
     """Change of cost when ``cluster`` moves from point ``old`` to ``new``; its edge to ``ignored`` does not count."""
     old_x, old_y = np.int32(old & LOW_BITS), np.int32(old >> 32)
     new_x, new_y = np.int32(new & LOW_BITS), np.int32(new >> 32)
@@ -84,7 +106,11 @@ def shift_cost(links: Links, point: Ints, cluster: int, ignored: int, old: int, 
     for k in range(links.start[cluster], links.start[cluster + 1]):
         at = point[links.target[k]]
         x, y = np.int32(at & LOW_BITS), np.int32(at >> 32)
-        further = abs(new_x - x) - abs(old_x - x) + abs(new_y - y) - abs(old_y - y)
+        if rings is None:
+            further = abs(new_x - x) - abs(old_x - x) + abs(new_y - y) - abs(old_y - y)
+        else:
+            further = apart(rings[0], new_x, x) - apart(rings[0], old_x, x)
+            further += apart(rings[1], new_y, y) - apart(rings[1], old_y, y)
         change += np.int64(links.weight[k]) * np.int64(further) if links.target[k] != skip else np.int64(0)
     return change
 
@@ -94,9 +120,9 @@ def swap_cost(links: Links, mesh: Mesh, state: State, cluster: int, seat: int) -
     """Change of cost when ``cluster`` takes ``seat`` and whoever sits there takes the cluster's seat."""
     other = state.occupant[seat]
     old, new = state.point[cluster], mesh.point[seat]
-    change = shift_cost(links, state.point, cluster, other, old, new)
+    change = shift_cost(links, mesh.rings, state.point, cluster, other, old, new)
     if other >= 0:
-        change += shift_cost(links, state.point, other, cluster, new, old)
+        change += shift_cost(links, mesh.rings, state.point, other, cluster, new, old)
     return change
 
 
@@ -121,7 +147,7 @@ def sit(mesh: Mesh, state: State, cluster: int, seat: int) -> None:
 
 
 @njit(cache=True)
-def total_cost(links: Links, point: Ints) -> np.int64:
+def total_cost(links: Links, point: Ints, rings: tuple[Ring, Ring] | None = None) -> np.int64:
     """Sum over edges of weight times distance, in stretched units."""
     twice = np.int64(0)
     for cluster in range(links.start.shape[0] - 1):
@@ -129,7 +155,11 @@ def total_cost(links: Links, point: Ints) -> np.int64:
         x, y = at & LOW_BITS, at >> 32
         for k in range(links.start[cluster], links.start[cluster + 1]):
             there = point[links.target[k]]
-            twice += np.int64(links.weight[k]) * (abs((there & LOW_BITS) - x) + abs((there >> 32) - y))
+            if rings is None:
+                length = abs((there & LOW_BITS) - x) + abs((there >> 32) - y)
+            else:
+                length = apart(rings[0], there & LOW_BITS, x) + apart(rings[1], there >> 32, y)
+            twice += np.int64(links.weight[k]) * length
     return twice // 2
 
 
