@@ -193,8 +193,8 @@ class Clock:
         self.count_moves(moved, counts)
         if self.runs is not None:
             program, noc_core = self.board.program, self.board.noc_core
-            source = program.tiles["core"][booking.routes[:, 0]]
-            target = program.ports["core"][booking.routes[:, 1]]
+            routes = booking.routes
+            source, target = program.tiles["core"][routes[:, 0]], program.ports["core"][routes[:, 1]]
             each = np.repeat(packets, fanout.moves[:, 0], axis=1)
             self.flows.append(Flows(noc_core[source], noc_core[target], each))
 
