@@ -104,10 +104,10 @@ def as_conv(projection: Projection, source: Population, target: Population) -> C
 
 
 def cuts_of(conv: Conv, axis: Axis) -> int:
-    """Into how many parts ``conv`` can be cut: by ranges of its inputs, or by rows of its kernel."""
+    """Into how many parts ``conv`` can be cut, by ranges of its inputs or by rows of its kernel; 0 for not at all."""
     if axis == "rows":
-        return len(conv.weight) if conv.rows is None else 1
-    return conv.weight.shape[2] if conv.groups == 1 else 1
+        return len(conv.weight) if conv.rows is None else 0
+    return conv.weight.shape[2] if conv.groups == 1 else 0
 
 
 def cut(conv: Conv, part: int, parts: int, axis: Axis, *, sign: int) -> Conv:

@@ -93,10 +93,13 @@ def candidates(
     weights, by_name = chip.weight_format(choices.weight_bits), network.by_name
     arriving = (p for p in network.incoming[population.name] if p.sources)
     incoming = sorted(arriving, key=lambda p: -demand[p.name].times(chip))
-    convs = [as_conv(p, by_name[p.sources[0].population], population) for p in incoming]
-    for chosen in prefixes([c for c in convs if c is not None]):
-        least, found = ceil(together([demand[c.name] for c in chosen]).times(chip)), False
-        for axis in AXES:
+    convs = [c for p in incoming if (c := as_conv(p, by_name[p.sources[0].population], population)) is not None]
+    found = False
+    for axis in AXES:
+        if found:
+            break  # rows where no ranges of inputs do: few inputs, or groups
+        for chosen in prefixes([c for c in convs if cuts_of(c, axis)]):
+            least = ceil(together([demand[c.name] for c in chosen]).times(chip))
             for count in range(least, min(4 * least + 4, *(cuts_of(c, axis) for c in chosen)) + 1):
                 parts = tuple(conv_parts(network, population, chosen, count, axis, chip, weights))
                 split = split_into(network, population, chosen, parts, chip, choices)
@@ -105,8 +108,6 @@ def candidates(
                     yield split
                     if split.bound <= 1:
                         break
-            if found:
-                break  # rows where no ranges of inputs do: few inputs, or groups
     for sums in prefixes([p for p in incoming if isinstance(p, Einsum)]):
         for axes, kept in summed_axes(sums):
             parts = tuple(einsum_parts(network, population, axes, kept, chip, weights))

@@ -169,3 +169,14 @@ def test_rows_beyond_the_kernel_are_no_network() -> None:
     wrong = replace(network.projections[0], rows=(3, 7))
     with pytest.raises(ProgramError, match="expected some of a kernel's 7 rows, found 5 from 3 on"):
         validate_network(replace(network, projections=(wrong, *network.projections[1:])), timed=False)
+
+
+def test_of_two_groups_that_fit_alone_but_not_together_one_is_summed_apart() -> None:
+    network, x = layer(6, "groups", RULES)
+    twice = replace(network.projections[0], name="b.in2")
+    network = replace(network, projections=(*network.projections, twice))
+    chip = small_chip(input_axons=40, arithmetic=RULES, weight_sharing=False)
+    after = SplitFanIn().run(network, chip, WIDE)
+    validate_network(after, timed=False)
+    assert all(p.channels is None for p in after.projections if isinstance(p, Conv))
+    equal(network, after, x)
