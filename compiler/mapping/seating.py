@@ -20,6 +20,7 @@ from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, movable_cluste
 _FRACTION = 1024  # stretched coordinates are multiples of 1/1024 hop where the price of a border is not whole
 LINE = Ring(0, 0, 1, 0)
 _WEIGHT_LIMIT, _COST_LIMIT = 2.0**31 - 1, 2.0**61
+_PART = 1 << 20  # weights looked at at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,7 +161,9 @@ def symmetric(
     The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
     """
     start, neighbour, weight = gather_rows(source, target, weight, n_clusters)
-    largest, whole = weight.max(initial=1.0), bool((weight == np.rint(weight)).all())
+    largest = weight.max(initial=1.0)
+    whole = all(bool((part == np.rint(part)).all()) for part in np.array_split(weight, 1 + len(weight) // _PART))
     scale = min(_WEIGHT_LIMIT / largest, _COST_LIMIT / max(weight.sum() * diameter, 1.0))
     scale = 1.0 if whole and scale >= 1.0 else scale
-    return Links(start.astype(np.uint64), neighbour, np.rint(weight * scale).astype(np.int32)), scale
+    weight *= scale  # in place, as are the parts above: millions of edges
+    return Links(start.astype(np.uint64), neighbour, np.rint(weight, out=weight).astype(np.int32)), scale
