@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from neurochip.noc.kernels.packet import EXACT
-from neurochip.noc.kernels.records import ALWAYS, CACHE_LINE, FLOW, LINK, PACKET, TOTALS, Records, State, router_dtype
-from neurochip.noc.kernels.sources import NEVER, fill_sources
+from neurochip.noc.kernels.packet import EXACT, fill_inputs
+from neurochip.noc.kernels.records import (
+    ALWAYS,
+    CACHE_LINE,
+    FLOW,
+    LINK,
+    NEVER,
+    PACKET,
+    TOTALS,
+    Records,
+    State,
+    router_dtype,
+)
 from neurochip.noc.mesh import Int64Array, Mesh
 from neurochip.noc.timing import Timing
 
@@ -114,6 +124,10 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
     places = 1 << (int(links["size"].max()) - 1).bit_length()
     sizes = [ports.inputs, ports.channels, places, routers.dtype.itemsize, _window(ports, timing), ports.lead]
     sizes += [timing.input_interval, timing.inject_interval]
+    # all flows with packets in the order of their cores and times: each core's part of it is a heap
+    some, at = np.flatnonzero(injections.count), ports.cores(injections.source)
+    waiting = some[np.lexsort((injections.first[some], at[some]))].astype(np.int32)
+    queued = np.bincount(at[some], minlength=len(links))
     state = State(
         routers=routers,
         soon=np.full(mesh.n_routers, NEVER, np.int64),
@@ -122,9 +136,9 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
         unused=np.zeros(1, np.int64),
         credits=np.zeros(len(links) * places, np.int64),
         flows=_flows(mesh, injections),
-        heap=np.zeros(len(injections.count), np.int32),
-        queue=np.zeros(len(links), np.int32),
-        queued=np.zeros(len(links), np.int32),
+        heap=waiting,
+        queue=(np.cumsum(queued) - queued).astype(np.int32),
+        queued=queued.astype(np.int32),
         first_packet=injections.first_packets(),
         sizes=np.array(sizes, np.int64),
         regions=ports.regions,
@@ -132,7 +146,7 @@ def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) 
         bins=np.zeros(EXACT + OCTAVES * EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),
     )
-    fill_sources(state, ports.cores(injections.source))
+    fill_inputs(state)
     return state
 
 

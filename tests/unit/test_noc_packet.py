@@ -10,8 +10,7 @@ import pytest
 from neurochip.errors import SimulationError
 from neurochip.noc import packet
 from neurochip.noc.kernels import packet as kernel
-from neurochip.noc.kernels.records import State
-from neurochip.noc.kernels.sources import NEVER
+from neurochip.noc.kernels.records import NEVER, State
 from neurochip.noc.mesh import EAST, Mesh
 from neurochip.noc.packet import Injections, simulate_tick
 from neurochip.noc.timing import Timing

@@ -1,5 +1,7 @@
 """Arrays by address. Numba counts references to arrays, two atomic operations for many a use in a branch, which made
 the packet kernel eight times slower. Whoever passes addresses keeps the arrays alive.
+
+Numba's disk cache does not notice a change here: whoever edits this file edits ``packet``, too.
 """
 
 from __future__ import annotations

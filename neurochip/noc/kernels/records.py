@@ -13,6 +13,7 @@ Records = NDArray[np.void]
 
 # Large boards exceed the processor's second-level cache, and a chip's share is only in it for as long as the chip runs
 # ahead. So what a move reads lies in few cache lines: a router's block, a record for each link with its buffer.
+NEVER = 1 << 62
 CACHE_LINE = 64
 ALWAYS = 255
 """A link's ``slack`` if its credits need a look with any number of slots left."""
@@ -128,3 +129,39 @@ class State(NamedTuple):
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
+
+
+class Net(NamedTuple):
+    """Addresses of the arrays of a ``State``, and its sizes."""
+
+    routers: int
+    soon: int
+    links: int
+    packets: int
+    unused: int
+    credits: int
+    flows: int
+    heap: int
+    queue: int
+    queued: int
+    first_packet: int
+    bins: int
+    delivered_at: int
+    totals: int
+    recorded: int  # whether delivery times are kept
+    ports: int  # inputs of a router
+    rings: int  # 1 if links close to rings and have two lanes each, else 0
+    places: int  # of a ring of credits
+    block: int  # bytes of a router
+    interval: int  # of a link's buffer
+    inject_interval: int
+
+
+class Router(NamedTuple):
+    """Addresses in a router's block, see ``router_dtype``, and the number of its first input."""
+
+    at: int
+    free: int
+    way: int
+    want: int
+    base: int
