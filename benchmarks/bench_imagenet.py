@@ -104,7 +104,8 @@ def measure(case: Case, settings: Settings) -> Iterator[Facts]:
         return
     job = {"job": "simulate", "program": str(case.program), "x": str(case.images), "threads": THREADS}
     yield {"analytic": run_job({**job, "noc": "analytic", "repeat": REPEAT, "warm_up": True, "profile": True})}
-    yield {"eight": run_job({**job, "x": str(case.eight_images), "noc": "analytic", "repeat": 1, "warm_up": True})}
+    job_of_eight = {**job, "x": str(case.eight_images), "noc": "analytic", "repeat": REPEAT, "warm_up": True}
+    yield {"eight": run_job(job_of_eight)}
     if settings.torch_python is not None and case.model.name in IN_TORCH:
         yield {"torch": _torch(case, settings.torch_python)}
     sample = None if settings.check else SAMPLE
