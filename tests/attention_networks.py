@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ class WeightedSizes:
     kernel: int = 2
     stride: int = 2
     padding: int = 0
-    over: str = "channels"
+    over: Literal["channels", "positions"] = "channels"
     timesteps: int = 1
     bias: bool = True
     largest: int = 9
@@ -144,7 +145,7 @@ def weighted_network(
         ),
         Gated(
             name="dssa.gated", sources=(Source("z"),), target="dssa", origin="dssa", heads=sizes.heads,
-            over=sizes.over,  # type: ignore[arg-type]  # one of two names
+            over=sizes.over,
         ),
         Pool(name="y.w", sources=(Source("dssa"),), target="y", origin="y", shift=shift),
         dense("out", "y", made, 3),

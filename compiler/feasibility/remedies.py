@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from compiler.feasibility.examine import examine
 from compiler.feasibility.split_heads import FACTORS, heads_of, split_heads
@@ -52,39 +52,39 @@ class _Trials:
     graph: Graph
     chip: ChipSpec
     options: Options
-    known: dict[tuple[int, Options], bool] = field(default_factory=dict)
 
     def accepted(self) -> Iterator[Remedy]:
         """Each change that is accepted."""
         fewer = self.widest(self.graph)
         if fewer is not None:
             text = f"{fewer}-bit weights (--weight-bits {fewer}); measure the accuracy"
-            yield self.remedy(text, weight_bits=fewer)
+            yield self.remedy(text, replace(self.options, weight_bits=fewer))
         if self.graph.timesteps > 1:
             yield from self.one_step(alone=fewer is not None)
         yield from self.narrower_heads()
         methods = [m for m in self.chip.attention_methods if m != self.options.attention]
         for method in methods if self.options.attention != "auto" or len(methods) > 1 else ():
-            if self.fits(self.graph, attention=method):
-                yield self.remedy(f"attention by {method} (--attention {method})", attention=method)
+            wanted = replace(self.options, attention=method)
+            if self.fits(self.graph, wanted):
+                yield self.remedy(f"attention by {method} (--attention {method})", wanted)
                 break
         for name in (name for name in APPROXIMATIONS if name not in self.options.approximate):
-            more = (*self.options.approximate, name)
-            if self.fits(self.graph, approximate=more):
+            more = replace(self.options, approximate=(*self.options.approximate, name))
+            if self.fits(self.graph, more):
                 text = f"an approximation (--approximate {name}): no longer exact; measure the accuracy"
-                yield self.remedy(text, approximate=more)
+                yield self.remedy(text, more)
 
     def one_step(self, *, alone: bool) -> Iterator[Remedy]:
         """T = 1, or, unless fewer bits do ``alone``, T = 1 with fewer bits."""
         single = replace(self.graph, timesteps=1)
-        if self.fits(single):
+        if self.fits(single, self.options):
             text = "one time step (T = 1): there is no leak and no memory then; measure the accuracy or retrain"
-            yield self.remedy(text, single)
+            yield self.remedy(text, self.options, single)
         elif not alone and (bits := self.widest(single)) is not None:
             text = (
                 f"one time step (T = 1) and {bits}-bit weights (--weight-bits {bits}); measure the accuracy or retrain"
             )
-            yield self.remedy(text, single, weight_bits=bits)
+            yield self.remedy(text, replace(self.options, weight_bits=bits), single)
 
     def narrower_heads(self) -> Iterator[Remedy]:
         """The least splitting of attention heads that is accepted."""
@@ -95,11 +95,11 @@ class _Trials:
                 return
             if split is None:
                 return
-            if self.fits(split):
+            if self.fits(split, self.options):
                 heads, name = heads_of(split), _setting_of_heads(self.graph)
                 setting = f" (--set {name}={heads[0]})" if name and len(set(heads)) == 1 else ""
                 text = f"attention heads split in {factor}: {_listed(heads)} heads{setting}; another model: retrain it"
-                yield self.remedy(text, split)
+                yield self.remedy(text, self.options, split)
                 return
 
     def widest(self, graph: Graph) -> int | None:
@@ -108,25 +108,21 @@ class _Trials:
         """
         used = self.options.weight_bits or self.chip.default_weight_bits
         widths = sorted(bits for bits in self.chip.weight_bits if bits < used)
-        if not widths or not self.fits(graph, weight_bits=widths[0]):
+        if not widths or not self.fits(graph, replace(self.options, weight_bits=widths[0])):
             return None
         low, high = 0, len(widths)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self.fits(graph, weight_bits=widths[middle]) else (low, middle)
+            fits = self.fits(graph, replace(self.options, weight_bits=widths[middle]))
+            low, high = (middle, high) if fits else (low, middle)
         return widths[low]
 
-    def fits(self, graph: Graph, **changes: object) -> bool:
-        """Whether ``graph`` is accepted with other options."""
-        options = replace(self.options, **changes)  # type: ignore[arg-type]  # names and types are those of Options
-        key = id(graph), options
-        if key not in self.known:
-            self.known[key] = examine(graph, self.chip, options).fits
-        return self.known[key]
+    def fits(self, graph: Graph, options: Options) -> bool:
+        """Whether ``graph`` is accepted with ``options``."""
+        return examine(graph, self.chip, options).fits
 
-    def remedy(self, text: str, graph: Graph | None = None, **changes: object) -> Remedy:
+    def remedy(self, text: str, options: Options, graph: Graph | None = None) -> Remedy:
         """An accepted change."""
-        options = replace(self.options, **changes)  # type: ignore[arg-type]  # names and types are those of Options
         return Remedy(text=text, graph=graph or self.graph, chip=self.chip, options=options)
 
 

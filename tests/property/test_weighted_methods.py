@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,10 +155,10 @@ def changed(**parts: object) -> ChipSpec:
     return ChipSpec.model_validate(data)
 
 
-def refused(chip: ChipSpec, method: str, sizes: WeightedSizes = SMALL, **choices: object) -> str:
+def refused(chip: ChipSpec, method: str, sizes: WeightedSizes = SMALL, **choices: Any) -> str:
     network, _ = weighted_network(sizes, chip)
     with pytest.raises((UnsupportedError, CapacityError)) as error:
-        AttentionMethods().run(network, chip, Choices(weight_bits=8, attention=method, **choices))  # type: ignore[arg-type]
+        AttentionMethods().run(network, chip, Choices(weight_bits=8, attention=method, **choices))
     return str(error.value)
 
 

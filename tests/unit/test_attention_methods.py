@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from compiler.legal.attention import AttentionMethods
 from compiler.legal.choose_attention import Estimate, choose_attention, estimates, print_estimates
-from compiler.legal.expansions import Expansion, Shape, expansions, matrix_product_neurons, naive_neurons
+from compiler.legal.expansions import Coding, Expansion, Order, Shape, expansions, matrix_product_neurons, naive_neurons
 from compiler.legal.gates import Gate, gate_registers, weights_of
 from compiler.legal.target import Choices
 from compiler.mapping.check import check_program
@@ -68,10 +69,12 @@ def test_levels_are_chosen_where_delays_are_short_and_hold_every_count(depth: in
 
 @pytest.mark.parametrize("coding", ["digits", "levels", "burst", "graded"])
 @pytest.mark.parametrize("order", ["tokens", "channels", "direct"])
-def test_an_expansion_makes_the_neurons_it_announces(order: str, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expansion_makes_the_neurons_it_announces(
+    order: Order, coding: Coding, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = Sizes(height=1, width=3, heads=2, depth=4)
     shape = Shape(height=1, width=3, heads=2, depth=4)
-    plan = Expansion(shape=shape, order=order, coding=coding, max_delay=7)  # type: ignore[arg-type]
+    plan = Expansion(shape=shape, order=order, coding=coding, max_delay=7)
     monkeypatch.setattr("compiler.legal.attention.plans_of", lambda *_: [plan])
     network, x = attention_network(sizes, ABLE)
     after = lowered(network, ABLE, "coincidence")
@@ -133,9 +136,9 @@ def test_programs_of_every_method_pass_the_checker_and_survive_their_file(method
     assert print_network(load_program(tmp_path / "a.ncp").network) == print_network(program.network)
 
 
-def refused(network: Network, chip: ChipSpec, method: str, **choices: object) -> str:
+def refused(network: Network, chip: ChipSpec, method: str, **choices: Any) -> str:
     with pytest.raises((UnsupportedError, CapacityError)) as error:
-        AttentionMethods().run(network, chip, Choices(weight_bits=8, attention=method, **choices))  # type: ignore[arg-type]
+        AttentionMethods().run(network, chip, Choices(weight_bits=8, attention=method, **choices))
     return str(error.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -162,10 +163,8 @@ def test_paths_that_are_no_files_get_their_own_error(tmp_path: Path) -> None:
         read_checkpoint("nul\0byte")
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CheckpointError, match="not a regular file"):
         read_checkpoint(tmp_path / "pipe")

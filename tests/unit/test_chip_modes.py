@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,10 +191,10 @@ def test_figures_that_follow_from_the_matrix_unit_are_shown_with_their_source() 
 def test_a_chip_that_lacks_what_it_names_is_no_description(change: dict[str, object], message: str) -> None:
     data = json.loads(load_chip("spinnaker2").to_json())
 
-    def merge(into: dict[str, object], new: dict[str, object]) -> None:
+    def merge(into: dict[str, Any], new: dict[str, Any]) -> None:
         for key, value in new.items():
             if isinstance(value, dict):
-                merge(into[key], value)  # type: ignore[arg-type]  # JSON
+                merge(into[key], value)
             else:
                 into[key] = value
 

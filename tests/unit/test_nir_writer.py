@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,7 @@ def test_a_bad_step_and_a_missing_package_are_named(tmp_path, monkeypatch):
     with pytest.raises(GraphError, match="expected dt in seconds above 0, got -1"):
         save_nir(graph, tmp_path / "x.nir", dt=-1)
     save_nir(graph, tmp_path / "x.nir")
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     for use in (lambda: save_nir(graph, tmp_path / "y.nir"), lambda: neurochip.load_model(tmp_path / "x.nir")):
         with pytest.raises(MissingExtraError, match=r"neurochip\[nir\]"):
             use()

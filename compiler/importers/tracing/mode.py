@@ -35,7 +35,7 @@ TELLS_VALUES = frozenset((
 """Functions by which a module could do one thing for one input and another for the next."""
 
 
-class Recording(TorchFunctionMode):  # type: ignore[misc]  # types are checked without PyTorch: its base is Any
+class Recording(TorchFunctionMode):  # type: ignore[misc]  # mypy must pass where PyTorch is not installed: base Any
     """Computes every function as PyTorch does and follows what the results stand for."""
 
     def __init__(self, session: Session) -> None:
