@@ -75,9 +75,9 @@ def simulate_tick(
             packets delivered are not those injected.
     """
     _check(mesh, injections)
-    state = new_state(mesh, timing, injections, record)
-    outcome = kernel.run(state, last_cycle)
     ports = Ports.of(mesh, timing)
+    state = new_state(ports, timing, injections, record)
+    outcome = kernel.run(state, last_cycle)
     if outcome != kernel.DRAINED:
         total = int(injections.count.sum())
         left = total - int(state.totals["delivered"][0])

@@ -114,9 +114,9 @@ class Ports:
         )
 
 
-def new_state(mesh: Mesh, timing: Timing, injections: Injections, record: bool) -> State:
-    """A network at rest with all packets of ``injections``, valid for ``mesh``, in their source queues."""
-    ports = Ports.of(mesh, timing)
+def new_state(ports: Ports, timing: Timing, injections: Injections, record: bool) -> State:
+    """A network at rest with all packets of ``injections``, valid for its mesh, in their source queues."""
+    mesh = ports.mesh
     links = _links(ports, timing)
     routers = _routers(ports)
     totals = np.zeros(1, TOTALS)

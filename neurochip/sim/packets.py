@@ -73,6 +73,9 @@ class PacketRuns:
         found = []
         for row, cycles in zip(flows.packets, sending, strict=True):
             some = np.flatnonzero(row)
+            if not len(some):
+                found.append(Drained(0, 0.0, 0))
+                continue
             sent = spread(flows.source[some], flows.target[some], row[some], cycles)
             result = simulate_tick(self.mesh, self.timing, sent)
             found.append(Drained(result.packets, result.latency.mean, result.drain))
