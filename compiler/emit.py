@@ -167,7 +167,7 @@ def core_use(
         axons = axons * (ports["c1"] - ports["c0"])
     add_at(use["input_axons"], ports["core"], axons)
     for number, population in enumerate(network.populations):
-        if population.digits:
+        if population.returns:
             add_corrections(use, tiles[tiles["population"] == number], population, chip, bits)
         for fan in routing.fans(number):
             lines = max(1, population.digits) * bundles[fan.bundle][0].lines
@@ -198,7 +198,7 @@ def core_use(
 
 
 def add_corrections(use: Table, tiles: Table, population: Population, chip: ChipSpec, bits: int) -> None:
-    """Add what the ``tiles`` of neurons that send digits need to take each digit off their sums."""
+    """Add what the ``tiles`` need to take what they send off their sums."""
     (y0, y1), (x0, x1), (c0, c1) = bounds_of(tiles)
     own, words = corrections(population, c1 - c0, chip, bits)
     positions = (y1 - y0) * (x1 - x0)

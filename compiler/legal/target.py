@@ -21,12 +21,14 @@ class Choices:
         attention: name of the attention method, or ``none``.
         approximate: what may be approximated (``leak``); nothing is unless it is listed here.
         max_interval: longest step, in ticks, that bursts may ask for.
+        sums: whether populations may send sums of residual streams on, which spares cores and takes ticks.
     """
 
     weight_bits: int
     attention: str = "none"
     approximate: tuple[str, ...] = ()
     max_interval: int = MAX_INTERVAL
+    sums: bool = True
 
 
 class Legalisation(Protocol):

@@ -19,11 +19,14 @@ def balance(network: Network, max_delay: int, *, exact: bool = False) -> Network
 
     A spike may arrive up to ``interval - 1`` ticks before the tick in which its target needs it. Where even so the
     longest delay does not reach, relay populations repeat the spikes, shared by all readers of a source. Loops of
-    edges that read earlier steps may lengthen the interval. With ``exact``, single spikes reach cores in their target's
-    own tick and in no earlier one, as neurons need that compare in every tick. Raises ``UnsupportedError`` for a loop
-    within one step.
+    edges that read earlier steps may lengthen the interval, and so do sums that are sent over several ticks, as relays
+    repeat single spikes. With ``exact``, single spikes reach cores in their target's own tick and in no earlier one, as
+    neurons need that compare in every tick. Raises ``UnsupportedError`` for a loop within one step.
     """
     interval, depth = schedule(network)
+    while (needed := waiting(network, depth, max_delay)) > interval:
+        network = replace(network, interval=needed)
+        interval, depth = schedule(network)
     populations = tuple(replace(p, depth=depth[p.name]) for p in network.populations)
     timed = replace(network, populations=populations, interval=interval)
     delays = _Delays(timed, max_delay, exact)
@@ -33,6 +36,14 @@ def balance(network: Network, max_delay: int, *, exact: bool = False) -> Network
     return replace(
         timed, populations=tuple(everyone[i] for i in order), projections=(*projections, *delays.links.values())
     )
+
+
+def waiting(network: Network, depth: dict[str, int], max_delay: int) -> int:
+    """Least interval in which every reader of sums that are sent over several ticks hears them without relays."""
+    serial = {p.name for p in network.populations if p.coding in ("digits", "unary")}
+    spans = (depth[p.target] - depth[s.population] for p in network.projections for s in p.sources
+             if s.population in serial)  # fmt: skip
+    return max((span + 1 - max_delay for span in spans), default=1)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,8 @@ def _neuron(program: Program, population: Population) -> Iterator[str]:
         yield f"{where}: decay {neuron.decay}, the chip's largest is {0 if rules.leak == 'none' else rules.max_decay}"
     if neuron.kind == "burst":
         yield from _burst(program, population)
-    if population.coding == "digits":
-        yield from _digits(program, population)
+    if population.coding in ("digits", "unary"):
+        yield from _serial(program, population)
     if neuron.kind not in ("lif", "burst"):
         return
     mantissa, rest = divmod(neuron.threshold, 1 << rules.threshold_shift)
@@ -86,16 +87,24 @@ def _burst(program: Program, population: Population) -> Iterator[str]:
         yield f"{where}: a burst counts down by soft resets, without leak"
 
 
-def _digits(program: Program, population: Population) -> Iterator[str]:
-    """Digits hold every sum, none is below 0, and the chip has compartments that add and fire for them."""
+def _serial(program: Program, population: Population) -> Iterator[str]:
+    """Digits or unit spikes hold every sum, none is below 0, and the chip has neurons that send them.
+
+    Digits need compartments that add and fire; unit spikes such a compartment, or a soft reset.
+    """
     where, unit = f"population {population.name!r}", population.neuron.threshold
     dendrites, compartments = program.chip.neuron.dendrites, population.compartments
     ranges = [current_range(program.network, p) for p in program.network.incoming[population.name]]
     low, high = (int(pick(np.sum([r[i] for r in ranges], axis=0))) for i, pick in enumerate((np.min, np.max)))
     if low < 0 or high // unit > population.high:
-        yield f"{where}: payloads of {low // unit} to {high // unit}, its digits hold 0 to {population.high}"
+        what = "digits" if population.coding == "digits" else "spikes"
+        yield f"{where}: payloads of {low // unit} to {high // unit}, its {what} hold 0 to {population.high}"
+    if compartments == 1 and not program.chip.arithmetic.soft_reset:
+        yield f"{where}: counts down by soft resets, the chip has none"
+    if compartments == 1:
+        return
     if dendrites is None or "add" not in dendrites.joins or compartments > dendrites.compartments.value:
-        yield f"{where}: sends digits from {compartments} compartments that add, the chip has no such neurons"
+        yield f"{where}: sends {population.coding} from {compartments} compartments that add, the chip has none such"
 
 
 def largest_product(network: Network, projection: Product) -> int:
@@ -228,7 +237,7 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
     elif isinstance(projection, Einsum):
         value = np.full(target.channels, projection.weight * projection.fan_in, np.int64)
         least, most = np.minimum(value, 0), np.maximum(value, 0)
-    elif isinstance(projection, Pool) and source.neuron.kind == "graded" and projection.kernel == (1, 1):
+    elif is_link(projection, network):
         ranges = [current_range(network, p) for p in network.incoming[source.name]]
         sent = [np.sum([r[i] for r in ranges], axis=0) // source.neuron.threshold for i in (0, 1)]
         weighted = np.stack([np.clip(n, 0, source.high) * projection.weight for n in sent])
@@ -243,6 +252,13 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         most = np.maximum(most, -least)
         least = -most
     return least * spikes << projection.shift, most * spikes << projection.shift
+
+
+def is_link(projection: Projection, network: Network) -> TypeGuard[Pool]:
+    """Whether it brings the payload of one graded neuron to another neuron."""
+    if not isinstance(projection, Pool) or projection.kernel != (1, 1) or len(projection.sources) > 1:
+        return False
+    return network.by_name[projection.sources[0].population].neuron.kind == "graded"
 
 
 def _clipped(weight: Ints, sign: int) -> Ints:

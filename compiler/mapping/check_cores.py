@@ -120,7 +120,7 @@ def recount(program: Program) -> dict[str, Ints]:
         positions = np.ones(len(on)) if chip.limits.axon_types else _volume(on[list(_columns(_AXES[:2]))])
         inputs += np.bincount(on["core"], weights=digits * positions, minlength=n)
     sent = np.array([p.digits for p in program.network.populations], np.int64)[tiles["population"]]
-    again = np.maximum(0, sent - 1)  # digits that their neurons take off their own sums
+    again = np.maximum(np.maximum(0, sent - 1), _counting_down(program)[tiles["population"]])  # off their own sums
     inputs += np.bincount(tiles["core"], weights=again * _volume(tiles[list(_columns(_AXES[:2]))]), minlength=n)
     carried = _carried(program, lines) * np.maximum(1, sent)
     words = np.rint(inputs).astype(np.int64) if chip.limits.axon_types else _synapse_words(program)
@@ -173,6 +173,12 @@ def _synapse_words(program: Program) -> Ints:
         if len(blocks):
             total += _counts(blocks[:, 0], words[which.reshape(-1)] * copies, len(total))
     return total
+
+
+def _counting_down(program: Program) -> NDArray[np.int64]:
+    """Axons of each population's neurons by which unit spikes count down a sum in another compartment."""
+    down = [p.coding == "unary" and p.compartments == 2 for p in program.network.populations]
+    return np.array(down, np.int64)
 
 
 def _digits(bias: Bias) -> int:

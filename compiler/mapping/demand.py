@@ -128,12 +128,12 @@ def payload_bits(population: Population) -> int:
 
 
 def corrections(population: Population, tc: Ints, chip: ChipSpec, bits: int) -> tuple[int, Ints]:
-    """What neurons that send digits need beside their readers: each digit but the last takes itself off the sum.
+    """What neurons need beside their readers to take what they send off their sums (``Population.returns``).
 
     Returns the output axons of a neuron, which are also input axons of its position, and the words of their lists in a
     tile of ``tc`` channels.
     """
-    own = max(0, population.digits - 1)
+    own = population.returns
     return own, np.asarray(own * tc * list_words(np.ones_like(tc), True, chip, bits))
 
 

@@ -14,7 +14,7 @@ from neurochip.network.projections import STORED_IF_SET, Projection, Source
 
 NeuronKind = Literal["lif", "source", "product", "readout", "burst", "graded"]
 ResetKind = Literal["hard", "soft"]
-Coding = Literal["spikes", "graded", "digits"]
+Coding = Literal["spikes", "graded", "digits", "unary"]
 Home = Literal["core", "host"]
 
 
@@ -55,10 +55,12 @@ class Population:
             the copies fire together. Set by the mapping.
         inverted: channels whose neurons fire where the model's are silent, and the other way round.
         compartments: how many of a core's neurons each takes: dendrites whose currents meet count (``MaxConv``), and
-            the compartments that send digits.
+            the compartments that send digits, or the one that sends a payload spike by spike where nothing resets
+            softly.
         coding: ``graded`` = a payload travels in one packet, and a synapse that it reaches multiplies; ``digits`` = a
             graded neuron sends its payload in binary, the highest digit first, one a tick, each from a compartment
-            of its own; otherwise spikes are unit spikes, and a product's payload travels as its binary digits at once.
+            of its own; ``unary`` = it sends that many unit spikes, one a tick; otherwise spikes are unit spikes, and a
+            product's payload travels as its binary digits at once.
         signed: payloads of a product or source may be negative, down to ``-high``; digits of such a product have axons
             of their own.
     """
@@ -93,12 +95,20 @@ class Population:
         """Ticks over which the spikes of one step leave, the population's own tick included."""
         if self.coding == "digits":
             return self.digits
-        return self.high if self.neuron.kind == "burst" else 1
+        return self.high if self.neuron.kind == "burst" or self.coding == "unary" else 1
 
     @property
     def digits(self) -> int:
         """Compartments that send the binary digits of a payload, one each; 0 where payloads travel otherwise."""
         return self.high.bit_length() if self.coding == "digits" else 0
+
+    @property
+    def returns(self) -> int:
+        """Spikes of a neuron's compartments that take what they send off its sum, each by an axon of its own.
+
+        The last digit leaves nothing, and a neuron of one compartment that sends unit spikes resets softly.
+        """
+        return 1 if self.coding == "unary" and self.compartments > 1 else max(0, self.digits - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

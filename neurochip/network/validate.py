@@ -139,8 +139,8 @@ def _population(network: Network, p: Population) -> Iterator[str]:
             yield f"{where}: expected {wanted} for product projection {product.name!r}"
     if neuron.kind == "graded" and (neuron.threshold < 1 or p.coding == "spikes"):
         yield f"{where}: expected payloads and a positive unit, found coding {p.coding!r} and {neuron.threshold}"
-    if p.coding == "digits" and neuron.kind != "graded":
-        yield f"{where}: expected graded neurons, which alone send digits, found {neuron.kind!r}"
+    if p.coding in ("digits", "unary") and neuron.kind != "graded":
+        yield f"{where}: expected graded neurons, which alone send {p.coding} payloads, found {neuron.kind!r}"
     if p.coding not in get_args(Coding) or (
         p.coding == "graded" and neuron.kind not in ("graded", "product", "source")
     ):
@@ -161,7 +161,10 @@ def _replay(network: Network, p: Population) -> Iterator[str]:
 
 
 def _compartments(network: Network, populations: dict[str, Population]) -> Iterator[str]:
-    """Each neuron has one compartment, one for each digit it sends, and those of each ``MaxConv`` it reads."""
+    """Each neuron has one compartment, one for each digit it sends, and those of each ``MaxConv`` it reads.
+
+    One that sends unit spikes may have a second.
+    """
     joined = {name: 1 + p.digits for name, p in populations.items()}
     for projection in network.projections:
         if isinstance(projection, MaxConv):
@@ -169,7 +172,7 @@ def _compartments(network: Network, populations: dict[str, Population]) -> Itera
             rows, columns = projection.grids(source.height, source.width)[1]
             joined[target.name] += projection.compartments(rows * columns // target.positions)
     for name, count in joined.items():
-        if populations[name].compartments != count:
+        if populations[name].compartments - count not in ((0, 1) if populations[name].coding == "unary" else (0,)):
             yield f"population {name!r}: expected {count} compartments, found {populations[name].compartments}"
 
 

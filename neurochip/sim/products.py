@@ -142,9 +142,11 @@ def replayed(frame: Counts, population: Population) -> Emission:
 
 
 def graded_emission(payload: NDArray[np.int32], population: Population) -> Emission:
-    """What graded neurons send in their own tick: ``payload`` (rows, C), or its highest digit."""
+    """What graded neurons send in their own tick: ``payload`` (rows, C), its highest digit or its first unit spike."""
     if population.coding == "digits":
         return digit(payload, 0, population)
+    if population.coding == "unary":
+        return Emission(leaving(payload, 0)[0], burst=payload.astype(np.int64))
     return Emission(one_packet_each(payload), by_input(payload, population))
 
 

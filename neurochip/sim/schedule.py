@@ -296,7 +296,8 @@ def _geometry(
     if isinstance(projection, Pool):
         area = projection.kernel[0] * projection.kernel[1]
         weight = np.full((area, 1), projection.weight, np.int32)
-        kernel = add_payload if source.neuron.kind in ("product", "graded") else kernels.add_channelwise
+        bits = source.neuron.kind == "product" or source.coding == "digits"
+        kernel = add_payload if bits else kernels.add_channelwise
         return kernel, weight, window(projection.kernel, projection.stride, projection.padding), 1, "sparse"
     if isinstance(projection, MaxConv):
         conv, pooled = projection.grids(source.height, source.width)
