@@ -33,6 +33,7 @@ from neurochip.report.energy import chip_bill
 from neurochip.sim.engine import run_program
 
 CHIPS = ("loihi", "loihi2", "truenorth", "darwin3", "tianjic", "spinnaker", "spinnaker2", "attention_chip")
+QUICK_CHIPS = ("loihi", "loihi2", "spinnaker2", "attention_chip")
 TOKENS, WIDTHS, HEAD = (16, 64, 196), (64, 256, 512), 64
 RATE = 0.2
 INPUT_RATE = 0.5

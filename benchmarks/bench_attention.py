@@ -7,9 +7,12 @@ from benchmarks.settings import Results, Settings
 
 
 def run(settings: Settings) -> Results:
-    """The smallest layer if quick; otherwise all sizes, and the page ``docs/attention-on-chips.md`` with its plots."""
-    found = attention_on_chips.measured(attention_on_chips.cases(quick=settings.quick), quick=settings.quick)
-    dual = dssa_on_chips.measured_dssa(quick=settings.quick)
+    """The smallest layer on some chips if quick; else all, and ``docs/attention-on-chips.md`` with its plots."""
+    chips = attention_on_chips.QUICK_CHIPS if settings.quick else attention_on_chips.CHIPS
+    found = attention_on_chips.measured(
+        attention_on_chips.cases(quick=settings.quick), quick=settings.quick, chips=chips
+    )
+    dual = dssa_on_chips.measured_dssa(quick=settings.quick, chips=chips)
     neurons = attention_on_chips.neuron_rows(quick=settings.quick)
     if not settings.quick:
         attention_page.write(found, neurons, dual)

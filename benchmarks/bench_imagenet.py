@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.child import run_job
-from benchmarks.models import MODELS, Model, noise_images
-from benchmarks.settings import CHIP, ROOT, Results, Settings
+from benchmarks.models import MODELS, Model, model_of, noise_images
+from benchmarks.settings import CHIP, ROOT, BenchmarkError, Results, Settings, last_words
 from benchmarks.table import Row, print_table
 
 THREADS = 2
@@ -70,20 +70,16 @@ def run(settings: Settings) -> Results:
 
 def prepare(name: str, cache: Path) -> Case:
     """Files of the case ``model@steps`` or ``model@steps/bits``, made on first use."""
-    model_name, _, rest = name.partition("@")
-    steps, _, bits = rest.partition("/")
-    if model_name not in MODELS or not steps.isdecimal() or not (bits.isdecimal() or "/" not in rest):
-        raise ValueError(f"--model {name}: expected NAME@T or NAME@T/BITS with NAME one of {', '.join(MODELS)}")
-    model = MODELS[model_name]
-    checkpoint = model.checkpoint(cache, int(steps))
+    model, steps, bits = model_of(name)
+    checkpoint = model.checkpoint(cache, steps)
     images = {count: cache / f"noise-{model.image}-{count}.npy" for count in (1, 8)}
     for count, path in images.items():
         if not path.exists():
             np.save(path, noise_images(np.random.default_rng(IMAGE_SEED), count, model.image))
     return Case(
         model=model,
-        steps=int(steps),
-        bits=int(bits) if bits else None,
+        steps=steps,
+        bits=bits,
         checkpoint=checkpoint,
         program=checkpoint.with_suffix(f".{bits}.ncp" if bits else ".ncp"),
         images=images[1],
@@ -122,7 +118,7 @@ def _torch(case: Case, python: Path) -> Facts:
         [str(python), str(script), *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{python} cannot run the model in SpikingJelly:\n{done.stderr}")
+        raise BenchmarkError(f"{python} cannot run the model in SpikingJelly: {last_words(done)}")
     found: Facts = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -142,21 +138,21 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
         stages = {**compiled["runs"][0]["stages_s"], "save": compiled["save_s"]}
         tables["compile"] = [{"stage": stage, "seconds": seconds} for stage, seconds in stages.items()]
         tables["placement"] = [{"method": k, "neuron hops": v} for k, v in program["placement_costs"].items()]
-        tables["compiled"] = [_compiled(name, compiled)]
+        tables["compiled"] = [compiled_row(name, compiled)]
     if "analytic" in part:
         run = part["analytic"]
         tables["simulate, one thread, hottest functions"] = run["hottest"]
         tables["neurons and packets by kind of population"] = _shares(run["neurons_by_kind"], run["packets_by_kind"])
         tables["firing"] = [dict(zip(("mean rate", "least", "largest"), run["rates"], strict=True))]
-        tables["simulated"] = [_simulated(name, run)]
+        tables["simulated"] = [simulated_row(name, run)]
     if "eight" in part:
-        tables["eight images side by side, as multiples of one"] = [_side_by_side(facts["analytic"], part["eight"])]
+        tables["eight images side by side, as multiples of one"] = [eight_row(facts["analytic"], part["eight"])]
     if "torch" in part:
-        tables["SpikingJelly beside ours, weights of 8 bits"] = [_beside(facts["analytic"], part["torch"])]
+        tables["SpikingJelly beside ours, weights of 8 bits"] = [torch_row(facts["analytic"], part["torch"])]
     if "check" in part:
         tables["compared with the integer reference"] = [part["check"]]
     if "packet" in part:
-        tables["packet network"] = [_packets(part["packet"], facts["analytic"])]
+        tables["packet network"] = [packet_row(part["packet"], facts["analytic"])]
     return {f"{name}: {title}": rows for title, rows in tables.items()}
 
 
@@ -164,12 +160,12 @@ def summary(name: str, facts: Facts) -> Row:
     """One line for one model."""
     if "refused" in facts["compile"]:
         return {"model": name, "compile, s": "refused"}
-    row = {**_compiled(name, facts["compile"]), **_simulated(name, facts["analytic"])}
+    row = {**compiled_row(name, facts["compile"]), **simulated_row(name, facts["analytic"])}
     if "torch" in facts:
-        row["of SpikingJelly"] = _beside(facts["analytic"], facts["torch"])["ours / theirs"]
-    row["per image of 8"] = _side_by_side(facts["analytic"], facts["eight"])["wall of an image"]
+        row["of SpikingJelly"] = torch_row(facts["analytic"], facts["torch"])["ours / theirs"]
+    row["per image of 8"] = eight_row(facts["analytic"], facts["eight"])["wall of an image"]
     if "packet" in facts:
-        packets = _packets(facts["packet"], facts["analytic"])
+        packets = packet_row(facts["packet"], facts["analytic"])
         row |= {f"packet {key}": packets[key] for key in ("s", "M hops/s", "latency, analytic / packet")}
     return row
 
@@ -197,7 +193,8 @@ def growth(details: dict[str, Facts]) -> list[Row]:
     return rows
 
 
-def _compiled(name: str, compiled: Facts) -> dict[str, object]:
+def compiled_row(name: str, compiled: Facts) -> dict[str, Any]:
+    """Seconds, memory and sizes of one compiled model."""
     program = compiled["program"]
     return {
         "model": name,
@@ -212,11 +209,13 @@ def _compiled(name: str, compiled: Facts) -> dict[str, object]:
     }
 
 
-def _simulated(name: str, run: Facts) -> dict[str, object]:
+def simulated_row(name: str, run: Facts) -> dict[str, Any]:
+    """Seconds, memory and speed of one simulated image."""
     speed = run["synaptic_operations"] / run["wall_s"] / THREADS
     return {
         "model": name,
         "simulate, s": run["wall_s"],
+        "first run, s": run["warm_up_s"],
         "set-up, s": run["setup_s"],
         "simulate, GB": run["peak_bytes"] / 1e9,
         "G accumulates": run["synaptic_operations"] / 1e9,
@@ -228,7 +227,8 @@ def _simulated(name: str, run: Facts) -> dict[str, object]:
     }
 
 
-def _beside(run: Facts, torch: Facts) -> dict[str, object]:
+def torch_row(run: Facts, torch: Facts) -> dict[str, Any]:
+    """SpikingJelly's forward pass beside ours."""
     ours, theirs = np.array(run["logits"]), np.array(torch["logits"])
     return {
         "theirs, s": torch["wall_s"],
@@ -240,7 +240,8 @@ def _beside(run: Facts, torch: Facts) -> dict[str, object]:
     }
 
 
-def _side_by_side(one: Facts, eight: Facts) -> dict[str, object]:
+def eight_row(one: Facts, eight: Facts) -> dict[str, Any]:
+    """Eight images as multiples of one."""
     return {
         "wall of an image": eight["wall_s"] / eight["inputs"] / one["wall_s"],
         "accumulates of an image": eight["synaptic_operations"] / eight["inputs"] / one["synaptic_operations"],
@@ -249,7 +250,8 @@ def _side_by_side(one: Facts, eight: Facts) -> dict[str, object]:
     }
 
 
-def _packets(run: Facts, analytic: Facts) -> dict[str, object]:
+def packet_row(run: Facts, analytic: Facts) -> dict[str, Any]:
+    """The packet network, and how far the analytic one is from it."""
     return {
         "s": run["wall_s"],
         "M hops": run["hops"] / 1e6,

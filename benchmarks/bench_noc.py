@@ -1,4 +1,4 @@
-"""The network of routers alone: packet-hops a second, and curves of latency beside the stored ones of BookSim2."""
+"""The network of routers alone: packet-hops a second, and curves of latency beside those of BookSim2."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ def run(settings: Settings) -> Results:
     ]
     stored = json.loads(noc_traffic.REFERENCE.read_text(encoding="utf-8"))["curves"]
     measure = noc_traffic.ours(cycles)
+    theirs = noc_traffic.booksim(settings.booksim, cycles) if settings.booksim else None
     curves: list[Row] = []
     for router, patterns in stored.items():
         for pattern, reference in patterns.items():
             if not settings.quick or pattern in QUICK.get(router, ()):
-                ours = noc_traffic.curve(measure, router, pattern, reference["rates"])
-                curves.append({"router": router, "pattern": pattern, **_difference(ours, reference)})
+                rates = reference["rates"]
+                ours = noc_traffic.curve(measure, router, pattern, rates)
+                beside = noc_traffic.curve(theirs, router, pattern, rates) if theirs else reference
+                curves.append({"router": router, "pattern": pattern, **_difference(ours, beside)})
     tables = {
         "Packet network, one core": speed,
         "Analytic loads of one tick on 80 chips, one core": loads,
-        "8x8 mesh beside BookSim2 (stored)": curves,
+        f"8x8 mesh beside BookSim2 ({'run beside' if theirs else 'stored'})": curves,
     }
     return Results(tables=tables)
 

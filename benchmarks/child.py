@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.settings import BenchmarkError, last_words
+
 ROOT = Path(__file__).parents[1]
 HOTTEST = 16
 
@@ -39,7 +41,7 @@ def run_job(job: Mapping[str, Any], environment: Mapping[str, str] | None = None
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"benchmark job {dict(job)} failed:\n{done.stderr}")
+        raise BenchmarkError(f"benchmark job {dict(job)}: {last_words(done)}")
     return {**json.loads(done.stdout.splitlines()[-1]), "process_s": time.perf_counter() - begun}
 
 

@@ -19,6 +19,7 @@ def describe() -> Facts:
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "load": [round(x, 2) for x in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.architectures import Draw, Tensors, meta_spikeformer, spikformer, spikformer_v2
+from benchmarks.settings import BenchmarkError
 from compiler.importers import find_family
 from compiler.importers.options import Options
 from compiler.ir.graph import Graph, Node
@@ -163,3 +164,19 @@ MODELS: dict[str, Model] = {
         _meta("meta-spikeformer-55m", (128, 256, 512, 640)),
     )
 }
+
+
+def model_of(name: str) -> tuple[Model, int, int | None]:
+    """Model, steps and weight bits (None = the chip's own) of ``NAME@T`` or ``NAME@T/BITS``.
+
+    Raises ``BenchmarkError`` if there is no such model, or no such number.
+    """
+    model, _, rest = name.partition("@")
+    steps, slash, bits = rest.partition("/")
+    numbers = [steps, bits] if slash else [steps]
+    if model not in MODELS or not all(number.isdecimal() and int(number) for number in numbers):
+        raise BenchmarkError(
+            f"model {name!r}: expected NAME@T or NAME@T/BITS, such as spikformer-8-512@4, with NAME one of "
+            f"{', '.join(MODELS)}"
+        )
+    return MODELS[model], int(steps), int(bits) if slash else None

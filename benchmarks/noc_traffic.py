@@ -23,6 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+if __name__ == "__main__":  # so that `python benchmarks/noc_traffic.py` finds the packages beside this folder
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.settings import BenchmarkError
+from neurochip.errors import NeurochipError
 from neurochip.noc.analytic import tick_loads
 from neurochip.noc.mesh import Mesh
 from neurochip.noc.packet import Injections, simulate_tick
@@ -39,10 +44,14 @@ SEED = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """One router design in both simulators. One virtual channel, single-flit packets, round-robin arbitration."""
+    """One router design in both simulators. One virtual channel, single-flit packets, round-robin arbitration.
+
+    ``parts``: cycles of ``timing`` in one of BookSim2's, for intervals that are no whole number of its cycles.
+    """
 
     timing: Timing
     booksim: dict[str, str | int]
+    parts: int = 1
 
 
 LOOKAHEAD: dict[str, str | int] = {
@@ -58,12 +67,23 @@ ROUTERS = {
         timing=Timing(x_latency=3, y_latency=3, inject_latency=2, eject_latency=3, credit_latency=2, buffer_packets=8),
         booksim=LOOKAHEAD,
     ),
-    # the same, but four slots and a slower credit: a round trip of seven cycles limits every link to 4/7.
-    # In BookSim2 it limits the way into a core too, while ours accepts a packet a cycle: visible where cores in
-    # overload send to themselves.
+    # the same, but four slots and a slower credit: a round trip of seven cycles limits every link to 4/7. In BookSim2
+    # it limits the way into a core, too, where ours takes a packet in so many cycles: seven quarters of BookSim2's
     "shallow": Router(
-        timing=Timing(x_latency=3, y_latency=3, inject_latency=2, eject_latency=3, credit_latency=4, buffer_packets=4),
+        timing=Timing(
+            x_latency=12,
+            y_latency=12,
+            link_service=4,
+            input_interval=4,
+            inject_latency=8,
+            inject_interval=4,
+            eject_latency=12,
+            eject_service=7,
+            credit_latency=16,
+            buffer_packets=4,
+        ),
         booksim={**LOOKAHEAD, "credit_delay": 2, "vc_buf_size": 4},
+        parts=4,
     ),
     # route, allocate the channel, allocate the switch: three cycles a packet at the head of a buffer, two at an output
     "pipeline": Router(
@@ -84,7 +104,7 @@ ROUTERS = {
 }
 
 Measure = Callable[[str, str, float], tuple[float, float]]
-"""(router, pattern, rate) -> mean latency, accepted packets per core and cycle."""
+"""(router, pattern, rate) -> mean latency, accepted packets per core and cycle; all in BookSim2's cycles."""
 
 Curves = dict[str, dict[str, dict]]
 """router -> pattern -> what `curve` measured."""
@@ -92,10 +112,12 @@ Curves = dict[str, dict[str, dict]]
 
 def ours(cycles: int) -> Measure:
     def measure(router: str, pattern: str, rate: float) -> tuple[float, float]:
+        timing, parts = ROUTERS[router].timing, ROUTERS[router].parts
+        measured, before = cycles * parts, cycles * parts // 4
         result = simulate_traffic(
-            MESH, ROUTERS[router].timing, PATTERNS[pattern], rate, cycles=cycles, warmup=cycles // 4, seed=SEED
+            MESH, timing, PATTERNS[pattern], rate / parts, cycles=measured, warmup=before, seed=SEED
         )
-        return result.latency.mean, result.accepted
+        return result.latency.mean / parts, result.accepted * parts
 
     return measure
 
@@ -135,7 +157,9 @@ def booksim(binary: Path, cycles: int) -> Measure:
             for name in ("Packet latency", "Accepted packet rate")
         ]
         if not all(found):
-            sys.exit(f"{binary}: no result for {router}, {pattern}, rate {rate}; it says:\n{run.stdout}{run.stderr}")
+            raise BenchmarkError(
+                f"{binary}: no result for {router}, {pattern}, rate {rate}; it says:\n{run.stdout}{run.stderr}"
+            )
         stable = "unstable" not in run.stdout
         return float(found[0][-1]) if stable else np.inf, float(found[1][-1])
 
@@ -145,13 +169,13 @@ def booksim(binary: Path, cycles: int) -> Measure:
 def zero_load(router: str, pattern: str) -> float:
     """Mean latency of the pattern in an idle network, and so of both simulators at a vanishing rate."""
     source, target = _sample(pattern)
-    return float(ROUTERS[router].timing.zero_load_latency(MESH, source, target).mean())
+    return float(ROUTERS[router].timing.zero_load_latency(MESH, source, target).mean()) / ROUTERS[router].parts
 
 
 def capacity(router: str, pattern: str) -> float:
     """The rate at which the pattern's busiest link or port has no idle cycle left."""
     source, target = _sample(pattern)
-    timing, packets = ROUTERS[router].timing, len(source) / MESH.n_cores
+    timing, packets = ROUTERS[router].timing, len(source) / MESH.n_cores * ROUTERS[router].parts
     links = tick_loads(MESH, source, target, np.ones(len(source))).link_load.max() / packets
     ports = np.bincount(target).max() / packets
     return float(min(1 / (links * timing.link_service), 1 / (ports * timing.eject_service), 1.0))
@@ -287,7 +311,14 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=20_000, help="cycles measured at each rate")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
     arguments = parser.parse_args()
+    try:
+        measure_all(arguments)
+    except (BenchmarkError, NeurochipError, OSError) as error:
+        parser.exit(1, f"noc_traffic.py: {error}\n")
 
+
+def measure_all(arguments: argparse.Namespace) -> None:
+    """Everything that was asked for, printed and written."""
     stored = json.loads(REFERENCE.read_text()) if REFERENCE.exists() else {"curves": {}}
     results, references = compare(arguments, stored)
     speeds, analytic = speed(5), analytic_speed(5)

@@ -33,7 +33,8 @@ def placed_job(program: str, x: str, threads: int, cut: bool) -> Facts:
     facts: Facts = {"methods": [method_row(loaded, images, method, threads) for method in METHODS]}
     if cut:
         facts["cut"] = cut_row(loaded, threads)
-    *_, whole = core_rows(loaded)
+    *populations, whole = core_rows(loaded)
+    facts["cores by population"] = populations
     facts["cores"] = {
         "cores": loaded.n_cores,
         "population by population": whole["cores / at least"],

@@ -14,7 +14,7 @@ from neurochip.noc.timing import Timing
 from neurochip.noc.traffic import PATTERNS, bit_complement, hotspots, simulate_traffic, transpose, uniform
 
 CURVES = json.loads(REFERENCE.read_text())["curves"]
-CASES = [("lookahead", pattern) for pattern in PATTERNS] + [("shallow", "uniform"), ("pipeline", "uniform")]
+CASES = [(router, pattern) for router in ROUTERS for pattern in PATTERNS]
 measure = ours(8000)
 
 
