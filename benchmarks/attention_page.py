@@ -24,13 +24,14 @@ HEAD_TEXT = f"""# Spiking attention on chips
 What spiking self-attention, y = q (k^T v) of spikes, costs on every described chip by every method it has. Written by
 `python benchmarks/run.py attention`; how each method works is in [architecture.md](architecture.md#attention).
 
-One attention layer stands alone: spikes come in ({INPUT_RATE:.0%} of them ones), three one-to-one layers keep random
+One attention layer stands alone, its cores along Hilbert's curve: spikes come in ({INPUT_RATE:.0%} of them ones), three one-to-one layers keep random
 channels as q, k and v (so that {RATE:.0%} of their neurons fire), one layer of neurons takes the products. N tokens, D
 channels in heads of {HEAD}, T steps. Neurons, cores, chips and ticks are those of the compiled program; packets,
 latency and energy those of one simulated input. All methods of a table compute the same integers. `*` marks the
 method that `--attention auto` takes.
 
-- "counted": more than {MOST_NEURONS[False]:,} neurons, so not compiled here; cores are neurons over neurons a core.
+- "counted": more than {MOST_NEURONS[False]:,} neurons by the estimate, so not compiled here; cores are neurons over
+  neurons a core.
 - Energy is the chip's own bill without static power. ">" means that the chip's maker does not publish a price of
   something that happened (on Loihi: the x86 cores, axons), so that the true figure is larger; "-" that no price of
   the run is published.
@@ -43,8 +44,8 @@ DUAL_TEXT = """
 
 SpikingResformer's DSSA multiplies spikes z with weighted sums of spikes: y = a convolution of spikes x, per head y^T z.
 The tables below are of one such product: windows of 2 x 2 on the grid of the N tokens, so M = N / 4 positions of y;
-whole weights of -2 to 2. What holds above holds here; a program of more than 300,000 neurons is only counted. Learning
-synapses cannot: they count spikes that meet, and a weighted sum is no count."""
+whole weights of -2 to 2. What holds above holds here; what takes more than 300,000 neurons by its estimate is only
+counted. Learning synapses cannot: they count spikes that meet, and a weighted sum is no count."""
 
 
 def write(found: Sequence[Measured], neurons: Sequence[Row], dual: Sequence[Measured] = (), page: Path = PAGE) -> None:
@@ -64,6 +65,7 @@ def write(found: Sequence[Measured], neurons: Sequence[Row], dual: Sequence[Meas
         "![Neurons](attention-neurons.svg)\n",
         table(neurons),
         "\n## Every method on every chip\n",
+        "A line ends where its program is too large to be compiled here.\n",
         "![Energy](attention-energy.svg)\n",
     ]
     parts += [*by_case(found), *dual_parts(dual)]

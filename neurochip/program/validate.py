@@ -112,6 +112,8 @@ def _contents(program: Program) -> Iterator[str]:
     targets, bundle_of = _projection_facts(program)
     tile, kind = synapses["tile"], synapses["projection"]
     yield from _first("synapses", targets[kind] != tiles["population"][tile], "feeds a tile of another population")
+    for number in np.setdiff1d(np.flatnonzero(bundle_of >= 0), kind):
+        yield f"synapses: no block of projection {program.network.projections[number].name!r}"
     wired = synapses["port"] >= 0
     yield from _first("synapses", wired != (bundle_of[kind] >= 0), "needs a port exactly where it has sources")
     on, port = synapses[wired], ports[synapses["port"][wired]]
