@@ -24,7 +24,8 @@ HEAD_TEXT = f"""# Spiking attention on chips
 What spiking self-attention, y = q (k^T v) of spikes, costs on every described chip by every method it has. Written by
 `python benchmarks/run.py attention`; how each method works is in [architecture.md](architecture.md#attention).
 
-One attention layer stands alone, its cores along Hilbert's curve: spikes come in ({INPUT_RATE:.0%} of them ones), three one-to-one layers keep random
+One attention layer stands alone, its cores along Hilbert's curve:
+spikes come in ({INPUT_RATE:.0%} of them ones), three one-to-one layers keep random
 channels as q, k and v (so that {RATE:.0%} of their neurons fire), one layer of neurons takes the products. N tokens, D
 channels in heads of {HEAD}, T steps. Neurons, cores, chips and ticks are those of the compiled program; packets,
 latency and energy those of one simulated input. All methods of a table compute the same integers. `*` marks the
