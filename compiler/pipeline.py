@@ -54,6 +54,9 @@ STAGES: tuple[str, ...] = (
 APPROXIMATIONS: tuple[str, ...] = ("leak",)
 """What ``Options.approximate`` may name: ``leak`` = a leak of the chip's kind in the place of the model's."""
 
+SUMS: tuple[str, ...] = ("auto", "none")
+"""What ``Options.sums`` may be: ``auto`` = where populations of running sums spare many cores."""
+
 LAYER_KINDS = (
     (Conv2d, "conv"),
     (Linear, "linear"),
@@ -76,6 +79,7 @@ class Options:
         profile: cost profile of the chip. seed: of everything random.
         approximate: what need not be exact: names of ``APPROXIMATIONS``; nothing is approximated unless it is named.
         max_interval: most ticks that one step may take.
+        sums: one of ``SUMS``: whether residual streams are summed up on the way.
     """
 
     weight_bits: int | None = None
@@ -86,6 +90,7 @@ class Options:
     approximate: tuple[str, ...] = ()
     max_interval: int = MAX_INTERVAL
     encoder: str = "auto"
+    sums: str = "auto"
 
 
 def compile_graph(
@@ -109,6 +114,8 @@ def compile_graph(
     if chip.refusal is not None:
         raise UnsupportedError(chip.refusal)
     refuse_unknown(options.approximate)
+    if options.sums not in SUMS:
+        raise UnsupportedError(f"--sums {options.sums}: expected one of {', '.join(SUMS)}")
     *others, last = encoder_places(graph, chip, options.encoder)
     for place in others:
         try:
@@ -147,7 +154,7 @@ def compile_encoded(
     lowered = lower_graph(quantised, chip, weights.bits)
     choices = Choices(
         weight_bits=weights.bits, attention=wanted, approximate=options.approximate,
-        max_interval=options.max_interval,
+        max_interval=options.max_interval, sums=options.sums != "none",
     )  # fmt: skip
     report("network", lambda: print_network(lowered))
     choices = replace(choices, attention=chosen_attention(lowered, chip, choices, report))

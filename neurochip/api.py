@@ -170,6 +170,7 @@ def compile(
     seed: int = 0,
     approximate: Sequence[str] = (),
     max_interval: int | None = None,
+    sums: str = "auto",
     encoder: str = "auto",
     on_stage: Callable[[str, Callable[[], str]], None] | None = None,
 ) -> Program:
@@ -179,6 +180,8 @@ def compile(
         arch, settings, ema: how to read a model file; see ``load_model``.
         approximate: what need not be exact (``leak``: the chip's kind of leak for the model's); nothing by default.
         max_interval: most ticks a time step may take where sums travel as bursts; default 256.
+        sums: ``auto``: populations add up residual streams where that spares many cores, at the price of ticks;
+            ``none``: every layer reads all currents or spikes before it.
         encoder: who convolves analog input, ``host`` or ``core``, as far as the chip can; ``auto``: as its file says.
         on_stage: called after each stage with its name and a function that renders the stage as text.
     Raises:
@@ -189,7 +192,7 @@ def compile(
     spec = chip if isinstance(chip, ChipSpec) else load_chip(chip)
     options = Options(
         weight_bits=weight_bits, attention=attention, placement=placement, profile=profile, seed=seed,
-        approximate=tuple(approximate), encoder=encoder,
+        approximate=tuple(approximate), encoder=encoder, sums=sums,
     )  # fmt: skip
     options = options if max_interval is None else replace(options, max_interval=max_interval)
     if isinstance(model, str | Path):

@@ -1,4 +1,4 @@
-"""Networks whose neuron layers read the currents of all layers before them, as a membrane shortcut makes them."""
+"""Networks whose neuron layers read the currents, or the spikes, of all layers before them, as shortcuts make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from compiler.legal.stream_sums import sum_of
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import InputSpec, Network, Neuron, Population, ReadoutSpec
-from neurochip.network.projections import Bias, Conv, Dense, Gather, Projection, Source
+from neurochip.network.projections import Bias, Conv, Dense, Gather, Pool, Projection, Source
 
 
 def residual(
@@ -68,3 +68,69 @@ def plans_at(network: Network, levels: set[int], chip: ChipSpec) -> tuple[Plan, 
         sums = [sum_of(network, stream, i, chip, 8) for i in sorted(levels) if i < len(stream)]
         found.append(Plan(levels=stream, sums=tuple(s for s in sums if s is not None), before=1.0, after=0.0))
     return tuple(found)
+
+
+def stacked(
+    depth: int,
+    channels: int,
+    side: int = 1,
+    timesteps: int = 1,
+    seed: int = 0,
+    top: int = 9,
+    readers: int = 1,
+    rules: Arithmetic | None = None,
+) -> Network:
+    """Spikes ``x``, then ``s0``, ``s1``, ...: ``s(l)`` is two layers behind ``x`` or behind all spikes s0 to s(l - 1).
+
+    The first of the two, ``h(l)`` and further ``readers``, reads them as one projection (SEW addition), every other a
+    convolution of 3 x 3; odd ones have a bias. The readout adds up all of them, and an OR reads the last level.
+    """
+    rng, rules = np.random.default_rng(seed), rules or Arithmetic()
+    unit, half = rules.threshold_shift, 1 << (rules.decay_bits - 1) if rules.leak == "exponential" else 0
+    populations: list[Population] = []
+    projections: list[Projection] = []
+
+    def add(name: str, neuron: Neuron, size: int = side, width: int = channels) -> None:
+        populations.append(Population(name=name, height=size, width=size, channels=width, neuron=neuron, origin=name))
+
+    def synapses(target: str, sources: tuple[str, ...], wide: bool) -> None:
+        weight = rng.integers(-top, top + 1, (3, 3, channels, channels) if wide else (channels, channels))
+        common = {"name": f"{target}.synapses", "sources": tuple(map(Source, sources)), "target": target,
+                  "origin": target, "shift": unit, "weight": weight.astype(np.int8)}  # fmt: skip
+        projections.append(Conv(**common, padding=(1, 1)) if wide else Dense(**common))
+
+    fires = Neuron(kind="lif", decay=half, threshold=top << unit)
+    add("x", Neuron(kind="source"))
+    stream: tuple[str, ...] = ()
+    for level in range(depth):
+        for number in range(readers):
+            name = f"h{level}{'abc'[number] if number else ''}"
+            add(name, fires)
+            synapses(name, stream or ("x",), wide=level % 2 == 1)
+            if number % 2:
+                bias = rng.integers(-top, top + 1, (1, channels)).astype(np.int16)
+                projections.append(
+                    Bias(name=f"{name}.bias", sources=(), target=name, origin=name, weight=bias, shifts=(unit,))
+                )
+        add(f"s{level}", fires)
+        synapses(f"s{level}", (f"h{level}",), wide=False)
+        stream = (*stream, f"s{level}")
+    add("any", Neuron(kind="lif", threshold=0 if rules.fires == "gt" else 1 << unit))
+    projections.append(
+        Pool(name="any.synapses", sources=tuple(map(Source, stream)), target="any", origin="any", shift=unit)
+    )
+    add("y", Neuron(kind="readout"), 1)
+    for name, read in (("y.all", stream), ("y.any", ("any",))):
+        last = rng.integers(-top, top + 1, (channels, channels)).astype(np.int8)
+        projections.append(
+            Gather(name=name, sources=tuple(map(Source, read)), target="y", origin="y", weight=last, shift=unit)
+        )
+    return Network(
+        name="stacked",
+        timesteps=timesteps,
+        populations=tuple(populations),
+        projections=tuple(projections),
+        input=InputSpec(shape=(channels, side, side), kind="spikes", scale=1.0, low=0, high=1),
+        readout=ReadoutSpec(population="y", scale=1.0, divisor=timesteps, bias=(0.0,) * channels),
+        arithmetic=rules,
+    )

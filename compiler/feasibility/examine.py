@@ -122,8 +122,9 @@ def legal_network(
 ) -> tuple[Network | None, str]:
     """The legal network without delays, or None with every refusal on the way collected; its attention method."""
     choices = Choices(
-        weight_bits=bits, attention="none", approximate=options.approximate, max_interval=options.max_interval
-    )
+        weight_bits=bits, attention="none", approximate=options.approximate, max_interval=options.max_interval,
+        sums=options.sums != "none",
+    )  # fmt: skip
     quantised = found.attempt("passes", lambda: approximated(graph, chip, bits, options, place))
     if quantised is None:
         return None, "none"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import inf
 from typing import ClassVar
 
-from compiler.legal.repeaters import cores_of, with_repeaters
+from compiler.legal.repeaters import LARGE, cores_of, with_repeaters
 from compiler.legal.spike_streams import chosen_counts, with_chosen
 from compiler.legal.stream_cuts import Plan, planned
 from compiler.legal.stream_sums import with_sums
@@ -18,7 +18,7 @@ from neurochip.errors import CapacityError, UnsupportedError
 from neurochip.network.network import Network
 
 WORTH = 0.75
-"""Counts of spikes are sent where a network then takes at most this share of its cores: they take ticks."""
+"""Counts are sent where a network that fits without then takes at most this share of its cores, as they take ticks."""
 
 
 class Streams:
@@ -73,19 +73,23 @@ def counted(network: Network, chip: ChipSpec, choices: Choices) -> Network:
     found = lengthened(with_chosen(network, chosen, chip), chip)
     if found.interval > choices.max_interval:
         return network
-    after = cores(found, chip, bits)
-    return found if after < inf and after <= WORTH * cores(network, chip, bits) else network
+    before, after = (cores(each, chip, bits) for each in (network, found))
+    most = chip.max_chips * chip.cores_per_chip
+    return found if after < inf and after <= (WORTH if before <= most else 1.0) * before else network
 
 
 def cores(network: Network, chip: ChipSpec, bits: int) -> float:
-    """Cores of ``network``, with relays for its delays and with repeaters if it fits none without."""
+    """Cores of ``network``, with relays for its delays and with repeaters where these help."""
     try:
-        return cores_of(network, chip, bits)
+        plain = cores_of(network, chip, bits)
     except CapacityError:
-        try:
-            return cores_of(with_repeaters(network, chip, bits), chip, bits)
-        except CapacityError:
-            return inf
+        plain = inf
+    if plain < LARGE:
+        return plain
+    try:
+        return min(plain, cores_of(with_repeaters(network, chip, bits), chip, bits))
+    except CapacityError:
+        return plain
 
 
 def lengthened(network: Network, chip: ChipSpec) -> Network:

@@ -52,6 +52,10 @@ def parse_settings(context: click.Context, parameter: click.Parameter, values: t
     "--max-interval", type=click.IntRange(1, 4096), metavar="TICKS",
     help="Most ticks of a time step where sums travel as bursts  [default: 256]",
 )  # fmt: skip
+@click.option(
+    "--sums", type=click.Choice(["auto", "none"]), default="auto", show_default=True,
+    help="Whether residual streams are summed up on the way, which spares cores and takes ticks.",
+)  # fmt: skip
 @click.option("--placement", default="anneal", show_default=True, metavar="METHOD", help="How tiles find their cores.")
 @click.option("--profile", metavar="NAME", help="Cost profile of the chip  [default: the chip's]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurochip.network.counts import counting_populations, counts_spikes
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Bias, Encoder, Gated, Matrix, Product, Projection
 from neurochip.network.validate import input_grid
@@ -44,8 +45,8 @@ class LayerReport:
     """One population with the synapses that feed it; sums over all inputs.
 
     Attributes:
-        kind: ``conv``, ``conv (analog)``, ``linear``, ``attention``, ``pool``, ``relay``, ``neuron``, ``readout`` or
-            ``input``.
+        kind: ``conv``, ``conv (analog)``, ``linear``, ``attention``, ``pool``, ``relay``, ``sum`` (of spikes),
+            ``neuron``, ``readout`` or ``input``.
         spikes, spikes_per_step, rate: of neurons; a product sends payloads instead, counted in ``packets``.
         ac, mac: the model's accumulates and multiply-accumulates; ``mac_every_step`` counts a replayed image T times.
         overhead_ops: accumulates that the model's arithmetic does not know: pools, relays, payload digits, biases.
@@ -82,9 +83,9 @@ def layer_reports(program: Program, trace: Trace) -> tuple[LayerReport, ...]:
     """Rows in pipeline order."""
     network = program.network
     prices = run_prices(program, trace)
-    dense = dense_macs(program)
+    dense, counting = dense_macs(program), counting_populations(network)
     return tuple(
-        _layer(program, trace, prices, number, population, dense[population.name])
+        _layer(program, trace, prices, number, population, dense[population.name], counting)
         for number, population in enumerate(network.populations)
     )
 
@@ -99,15 +100,22 @@ def dense_macs(program: Program) -> dict[str, int]:
 
 
 def _layer(
-    program: Program, trace: Trace, prices: Prices, number: int, population: Population, dense: int
+    program: Program,
+    trace: Trace,
+    prices: Prices,
+    number: int,
+    population: Population,
+    dense: int,
+    counting: frozenset[str],
 ) -> LayerReport:
     network = program.network
     incoming = network.incoming[population.name]
     counts = trace.populations[population.name]
     done = {p.name: trace.projections[p.name].ops for p in incoming}
-    ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder) and not is_graded(network, p))
+    multiplied = {p.name for p in incoming if is_graded(network, p) and not counts_spikes(p, counting)}
+    ac = sum(done[p.name] for p in incoming if p.counted and not isinstance(p, Encoder) and p.name not in multiplied)
     mac, every = _macs(program, trace, population)
-    payload_macs = sum(done[p.name] for p in incoming if p.counted and is_graded(network, p))
+    payload_macs = sum(done[p.name] for p in incoming if p.counted and p.name in multiplied)
     mac, every = mac + payload_macs, every + payload_macs
     payloads = population.neuron.kind == "product"
     per_step = tuple(0 if payloads else int(n) for n in counts.spikes)
@@ -116,7 +124,7 @@ def _layer(
     return LayerReport(
         name=population.name,
         origin=population.origin,
-        kind=kind_of(population, incoming, analog_projections(network)),
+        kind="sum" if population.name in counting else kind_of(population, incoming, analog_projections(network)),
         neurons=population.size,
         cores=len(np.unique(own)),
         depth=population.depth,

@@ -63,8 +63,21 @@ def multiply(
     arrival: Arrival, projection: ProjectionPlan, slice_width: int, current: NDArray[np.int32], ops: NDArray[np.int64]
 ) -> None:
     """Deliver ``arrival`` by a matrix product; ``current`` (B * P, C) and ``ops`` (B * P, n_slices) grow."""
-    window, counts = projection.window, arrival.as_counts(projection.padding)
-    dense.count_dense_ops(arrival.per_position, window, slice_width, current.shape[1], ops)
+    counts = arrival.as_counts(projection.padding)
+    multiply_counts(counts, arrival.per_position, projection, slice_width, current, ops)
+
+
+def multiply_counts(
+    counts: NDArray[np.uint8],
+    events: NDArray[np.int64],
+    projection: ProjectionPlan,
+    slice_width: int,
+    current: NDArray[np.int32],
+    ops: NDArray[np.int64],
+) -> None:
+    """``multiply`` of ``counts`` with zeros around, of which there are ``events`` (B, height, width) to book."""
+    window = projection.window
+    dense.count_dense_ops(events, window, slice_width, current.shape[1], ops)
     rows = len(counts) * window.out_height
     if isinstance(projection.projection, Dense):  # all positions in one row: whole tiles of the kernel
         counts = counts.reshape(1, 1, -1, counts.shape[3])

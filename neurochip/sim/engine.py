@@ -294,10 +294,10 @@ class Batch:
             return
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
-        tasks = len(projection.boxes) * self.size
+        tasks, model = len(projection.boxes) * self.size, 0
         if projection.payload:
             for payload in payloads:
-                deliver_payloads(payload, projection, synapses, Tasks(projection.boxes, 0, tasks))
+                model += deliver_payloads(payload, projection, synapses, Tasks(projection.boxes, 0, tasks))
         elif projection.offsets is not None:
             heard = projection.window.height * projection.window.width
             values = products.dense(self.arrivals[projection.bundle].as_events(), projection.offsets.size // heard)
@@ -308,7 +308,7 @@ class Batch:
             events = self.arrivals[projection.bundle].as_events()
             projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
         grid = (plan.population.height, plan.population.width)
-        done, booked = int(buffers.ops.sum()), buffers.ops
+        done, booked = model if projection.tally else int(buffers.ops.sum()), buffers.ops
         if projection.crosspoints is not None:
             booked = projection.crosspoints.events(self.arrivals[projection.bundle].as_events())
         with self.books:

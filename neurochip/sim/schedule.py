@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.errors import ProgramError
+from neurochip.network.counts import counting_populations, counts_spikes
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import (
     Bias,
@@ -56,8 +57,8 @@ class ProjectionPlan:
         tiles: (n, 6) int32 (y0, y1, x0, x1, slice, core) of every synapse block.
         lists: ``dense``, ``conv``, ``sparse`` or ``mac``: which synaptic cost applies.
         crosspoints: on a crossbar, what counts as a synaptic event. offsets: of connections by index.
-        graded: its sources send payloads, one packet each. fan_in: where a matrix unit multiplies whole windows of
-            them, the multiply-accumulates of a neuron; else 0.
+        graded: its sources send payloads, one packet each. tally: these count spikes. fan_in: where a matrix unit
+            multiplies whole windows of them, the multiply-accumulates of a neuron; else 0.
         panels: the weights for ``kernels.dense.multiply``, empty if it does not suit.
     """
 
@@ -75,6 +76,7 @@ class ProjectionPlan:
     crosspoints: Crosspoints | None = None
     offsets: Offsets | None = None
     graded: bool = False
+    tally: bool = False
     fan_in: int = 0
 
     @property
@@ -144,9 +146,10 @@ def make_schedule(program: Program) -> Schedule:
     network = program.network
     number = {p.name: i for i, p in enumerate(network.populations)}
     order = sorted(range(len(network.populations)), key=lambda i: (network.populations[i].depth, i))
+    counting = counting_populations(network)
     tiles_of = _grouped(program.tiles["population"], len(network.populations))
     blocks_of = _grouped(program.synapses["projection"], len(network.projections))
-    plans = tuple(_plan_population(program, i, tiles_of[i], blocks_of) for i in order)
+    plans = tuple(_plan_population(program, i, tiles_of[i], blocks_of, counting) for i in order)
     bundles = tuple(tuple((number[s.population], s.delay) for s in bundle) for bundle in program.bundles)
     return Schedule(program=program, populations=plans, bundles=bundles)
 
@@ -162,6 +165,7 @@ def _plan_population(
     number: int,
     tiles: NDArray[np.int64],
     blocks_of: list[NDArray[np.int64]],
+    counting: frozenset[str],
 ) -> PopulationPlan:
     network = program.network
     number_of = {p.name: i for i, p in enumerate(network.populations)}
@@ -188,7 +192,8 @@ def _plan_population(
         elif isinstance(projection, Matrix | Gated):
             continue  # see ``weighted_plan``
         else:
-            incoming.append(_plan_projection(program, projection, population, blocks_of[i], shift, width))
+            planned = _plan_projection(program, projection, population, blocks_of[i], shift, width)
+            incoming.append(replace(planned, tally=planned.graded and counts_spikes(projection, counting)))
     return PopulationPlan(
         population=population,
         number=number,

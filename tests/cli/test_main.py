@@ -178,13 +178,14 @@ def test_compile_passes_every_option_on(compiled, tmp_path):
         "compile", "m.pt", "--chip", "c.yaml", "-o", tmp_path / "o.ncp", "--arch", "spikformer", "--set", "T=4",
         "--set", "num_heads = 8", "--weight-bits", "4", "--attention", "processor", "--placement", "random",
         "--profile", "p", "--seed", "3", "--approximate", "leak", "--max-interval", "99", "--encoder", "core",
+        "--sums", "none",
     )  # fmt: skip
     (call,) = compiled
     assert call == (
         "m.pt", "c.yaml",
         {"arch": "spikformer", "settings": {"T": "4", "num_heads": "8"}, "weight_bits": 4, "attention": "processor",
          "placement": "random", "profile": "p", "seed": 3, "ema": False, "approximate": ("leak",), "max_interval": 99,
-         "encoder": "core"},
+         "encoder": "core", "sums": "none"},
     )  # fmt: skip
 
 
