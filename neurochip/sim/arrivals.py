@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurochip.network.network import Population
+from neurochip.network.network import Network, Population
 from neurochip.network.projections import Dense
 from neurochip.sim.kernels import dense
 from neurochip.sim.kernels.events import Events, merge
 from neurochip.sim.kernels.synapses import Window
 from neurochip.sim.schedule import ProjectionPlan
+from neurochip.sim.state import Emission
 
 Padding = tuple[int, int]
 
@@ -22,18 +24,29 @@ class Arrival:
     """Events of the sources of a bundle, ``parts``, all of the shape of ``source``; forms are made on demand.
 
     ``events``: all of them as one list; ``counts``: padding -> (B, height + 2 py, width + 2 px, C) uint8.
+    ``wholes``: for each part None, or of a payload that travels as unit spikes (``Emission.ahead``) all of them, (rows,
+    C), in its first tick, and nothing, (0, C), in later ones. ``ahead``: spikes for each neuron of that payload.
     """
 
     source: Population
     parts: tuple[Events, ...]
+    wholes: tuple[NDArray[np.integer] | None, ...] = ()
+    ahead: float | None = None
     events: Events | None = None
     counts: dict[Padding, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def density(self) -> float:
-        """Events for each neuron of one source."""
+        """Events for each neuron of one source; of a payload in unit spikes the same in each of its ticks."""
+        if self.ahead is not None:
+            return self.ahead
         rows = len(self.parts[0].start) - 1
         return sum(len(part.channel) for part in self.parts) / max(rows * self.source.channels, 1)
+
+    @property
+    def known(self) -> bool:
+        """Whether matrix products have taken all of it in already."""
+        return self.ahead is not None and all(whole is not None and not len(whole) for whole in self.wholes)
 
     @property
     def per_position(self) -> NDArray[np.int64]:
@@ -53,16 +66,38 @@ class Arrival:
             high, wide = self.source.height + 2 * padding[0], self.source.width + 2 * padding[1]
             inputs = (len(self.parts[0].start) - 1) // self.source.positions
             counts = np.zeros((inputs, high, wide, self.source.channels), np.uint8)
-            for part in self.parts:
-                dense.add_counts(part, padding, counts)
+            inside = counts[:, padding[0] : high - padding[0], padding[1] : wide - padding[1]]
+            for part, whole in zip_longest(self.parts, self.wholes):
+                if whole is None:
+                    dense.add_counts(part, padding, counts)
+                elif len(whole):
+                    inside += whole.reshape(inside.shape).astype(np.uint8)
             self.counts[padding] = counts
         return self.counts[padding]
+
+
+def arrival_of(network: Network, sources: tuple[tuple[int, int], ...], emissions: list[Emission]) -> Arrival:
+    """What arrives of ``sources`` (population number, delay): ``emissions`` of some of them.
+
+    Only one source can be ahead: each must be so in all of its ticks or in none, whatever else arrives.
+    """
+    populations = [network.populations[number] for number, _ in sources]
+    parts = tuple(one.events for one in emissions)
+    ahead = [one.ahead for one in emissions if one.ahead is not None]
+    if not ahead or sum(p.coding == "unary" for p in populations) > 1:
+        return Arrival(populations[0], parts)
+    nothing = np.zeros((0, populations[0].channels), np.int32)
+    wholes = tuple(None if e.ahead is None else nothing if e.burst is None else e.burst for e in emissions)
+    return Arrival(populations[0], parts, wholes, ahead[0])
 
 
 def multiply(
     arrival: Arrival, projection: ProjectionPlan, slice_width: int, current: NDArray[np.int32], ops: NDArray[np.int64]
 ) -> None:
     """Deliver ``arrival`` by a matrix product; ``current`` (B * P, C) and ``ops`` (B * P, n_slices) grow."""
+    if arrival.known:
+        dense.count_dense_ops(arrival.per_position, projection.window, slice_width, current.shape[1], ops)
+        return
     counts = arrival.as_counts(projection.padding)
     multiply_counts(counts, arrival.per_position, projection, slice_width, current, ops)
 

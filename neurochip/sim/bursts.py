@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.reference import bounded, burst
-from neurochip.sim.kernels.events import Events, events_of
+from neurochip.sim.kernels.events import Events, events_above
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.state import Constant
 
@@ -27,10 +27,10 @@ def charge(
     return burst(plan.population.neuron, rules, kept), by_slice(kept != 0, plan.slice_width), wraps
 
 
-def leaving(values: NDArray[np.integer], tick: int) -> tuple[Events, NDArray[np.bool_]]:
+def leaving(values: NDArray[np.integer], tick: int) -> Events:
     """What leaves ``tick`` ticks after the population's own: one spike of every neuron with more to send than that."""
-    rest = values > tick
-    return events_of(rest.astype(np.int64)), rest
+    events: Events = events_above(values, tick)
+    return events
 
 
 def by_slice(neurons: NDArray[np.bool_], width: int) -> Counts:

@@ -22,7 +22,7 @@ from neurochip.network.network import Network
 from neurochip.network.projections import Product
 from neurochip.program.image import Program
 from neurochip.sim import bursts, products
-from neurochip.sim.arrivals import Arrival, Padding, multiply
+from neurochip.sim.arrivals import Arrival, Padding, arrival_of, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.constants import always_on, count_encoders, encoded
 from neurochip.sim.kernels import traffic
@@ -163,12 +163,15 @@ class Batch:
         history: dict[str, list[Emission]] = {plan.population.name: [] for plan in plans}
         tick_ns = np.zeros((self.size, network.ticks))
         longest_first = sorted(plans, key=lambda plan: plan.cost, reverse=True)  # so that threads end together
-        interval, timesteps = network.interval, network.timesteps
+        listening: dict[int, set[int]] = {}
         closing: Future[None] | None = None
         for self.tick in range(network.ticks):
-            now = [p for p in longest_first if interval > 1 or 0 <= self.tick - p.population.depth < timesteps]
+            heard = listening.pop(self.tick, set())
+            now = [p for p in longest_first if p.number in heard or 0 <= self._step_of(p)[1] < p.population.duration]
             self._collect(now)
             sent = [one for one in self.workers.map(self._advance, now) if one is not None]
+            for delay, reader in (who for one in sent for who in self.schedule.listeners[one.plan.number]):
+                listening.setdefault(self.tick + delay, set()).add(reader)
             for one in sent if self.observe is not None else ():
                 if one.since == 0:
                     history[one.plan.population.name].append(one.emission)
@@ -193,7 +196,7 @@ class Batch:
         forms: dict[tuple[int, Padding | None], None] = {}
         for projection in (p for plan in plans for p in plan.incoming if not p.payload):
             arrival = self._arriving(projection.bundle)
-            if arrival is not None:
+            if arrival is not None and not (arrival.known and projection.suits(arrival.density)):
                 forms[projection.bundle, projection.padding if projection.suits(arrival.density) else None] = None
         self.workers.map(self._form, list(forms))
 
@@ -221,8 +224,8 @@ class Batch:
         if since == 0:
             emission = self._step(plan, step)
         elif 0 < since < plan.population.duration:
-            emission, rest = products.later(self.buffers[plan.number].membrane, since, plan.population)
-            self._book_active(plan, bursts.by_slice(rest, plan.slice_width))
+            emission, active = products.later(self.buffers[plan.number].membrane, since, plan)
+            self._book_active(plan, active)
         else:
             return None
         self.buffers[plan.number].emitted[self.tick] = emission
@@ -249,7 +252,7 @@ class Batch:
         if population.neuron.kind == "burst":
             values, touched, wraps = bursts.charge(current, buffers.constant, plan, self.network.arithmetic)
             buffers.membrane[:] = values
-            emission, active, clips = Emission(bursts.leaving(values, 0)[0], burst=values), touched, 0
+            emission, active, clips = Emission(bursts.leaving(values, 0), burst=values), touched, 0
         elif population.neuron.kind == "graded":
             value, active, wraps, over = products.graded(current, buffers.constant, plan, self.network.arithmetic)
             buffers.membrane[:] = value
@@ -331,14 +334,11 @@ class Batch:
         """Spikes that reach a bundle's axons now; None if its sources sent nothing that arrives now."""
         if bundle not in self.arrivals:
             sources = self.schedule.bundles[bundle]
-            parts = [
-                self.buffers[source].emitted[self.tick - delay].events
-                for source, delay in sources
-                if self.tick - delay in self.buffers[source].emitted
-            ]
-            if not parts:
+            found = (self.buffers[source].emitted.get(self.tick - delay) for source, delay in sources)
+            emissions = [one for one in found if one is not None]
+            if not emissions:
                 return None
-            self.arrivals[bundle] = Arrival(self.network.populations[sources[0][0]], tuple(parts))
+            self.arrivals[bundle] = arrival_of(self.network, sources, emissions)
         return self.arrivals[bundle]
 
     def _product(self, plan: PopulationPlan) -> Emission:

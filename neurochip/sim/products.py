@@ -13,7 +13,7 @@ from neurochip.network.projections import Product
 from neurochip.network.reference import bounded, by_head, matmul, outer_product
 from neurochip.sim.bursts import by_slice, leaving
 from neurochip.sim.kernels import payloads
-from neurochip.sim.kernels.events import Events, counts_of, events_of
+from neurochip.sim.kernels.events import Events, counts_of, events_by_slice, events_of
 from neurochip.sim.kernels.ticks import DENSE, LEARNING, Work
 from neurochip.sim.kernels.traffic import tile_sums
 from neurochip.sim.schedule import PopulationPlan
@@ -146,16 +146,22 @@ def graded_emission(payload: NDArray[np.int32], population: Population) -> Emiss
     if population.coding == "digits":
         return digit(payload, 0, population)
     if population.coding == "unary":
-        return Emission(leaving(payload, 0)[0], burst=payload.astype(np.int64))
+        return Emission(leaving(payload, 0), burst=payload, ahead=float(payload.mean()))
     return Emission(one_packet_each(payload), by_input(payload, population))
 
 
-def later(values: NDArray[np.int32], since: int, population: Population) -> tuple[Emission, NDArray[np.bool_]]:
-    """What of a step's ``values`` (rows, C) leaves ``since`` ticks after the neurons' own, and who has some left."""
-    if population.coding != "digits":
-        events, rest = leaving(values, since)
-        return Emission(events), rest
-    return digit(values, since, population), values & ((1 << (population.digits - since)) - 1) != 0
+def later(values: NDArray[np.int32], since: int, plan: PopulationPlan) -> tuple[Emission, Counts]:
+    """What of a step's ``values`` (rows, C) leaves ``since`` ticks after the neurons' own.
+
+    Also returns how many neurons have something left, (rows, n_slices).
+    """
+    population = plan.population
+    if population.coding == "digits":
+        rest = values & ((1 << (population.digits - since)) - 1) != 0
+        return digit(values, since, population), by_slice(rest, plan.slice_width)
+    events = leaving(values, since)
+    ahead = float(values.mean()) if population.coding == "unary" else None
+    return Emission(events, ahead=ahead), events_by_slice(events, plan.slice_width, plan.n_slices)
 
 
 def digit(payload: NDArray[np.int32], since: int, population: Population) -> Emission:

@@ -139,6 +139,8 @@ class Schedule:
     populations: tuple[PopulationPlan, ...]
     bundles: tuple[tuple[tuple[int, int], ...], ...]
     """Per bundle: (population number, delay) of each source."""
+    listeners: tuple[tuple[tuple[int, int], ...], ...]
+    """Per population number: (delay, number) of each population that reads it by axons."""
 
 
 def make_schedule(program: Program) -> Schedule:
@@ -151,7 +153,12 @@ def make_schedule(program: Program) -> Schedule:
     blocks_of = _grouped(program.synapses["projection"], len(network.projections))
     plans = tuple(_plan_population(program, i, tiles_of[i], blocks_of, counting) for i in order)
     bundles = tuple(tuple((number[s.population], s.delay) for s in bundle) for bundle in program.bundles)
-    return Schedule(program=program, populations=plans, bundles=bundles)
+    readers: list[set[tuple[int, int]]] = [set() for _ in network.populations]
+    for number_of, projection in ((plan.number, p) for plan in plans for p in plan.incoming):
+        for source, delay in bundles[projection.bundle]:
+            readers[source].add((delay, number_of))
+    listeners = tuple(tuple(sorted(each)) for each in readers)
+    return Schedule(program=program, populations=plans, bundles=bundles, listeners=listeners)
 
 
 def _grouped(keys: NDArray[np.int32], groups: int) -> list[NDArray[np.int64]]:

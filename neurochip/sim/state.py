@@ -23,11 +23,14 @@ class Emission:
     """What one population sent in one tick: events, or integer payloads (B, P, C) of a product or graded neurons.
 
     ``burst``: all spikes, or the whole payload, of the step (rows, C), of which this is what leaves in the first tick.
+    ``ahead``: in every tick of a payload that travels as unit spikes, the spikes of the whole for each neuron: a matrix
+    product takes all of them in with the first, as only a reader's own tick looks at its sums.
     """
 
     events: Events
     payload: NDArray[np.int32] | None = None
-    burst: Counts | None = None
+    burst: NDArray[np.integer] | None = None
+    ahead: float | None = None
 
 
 class Sent(NamedTuple):

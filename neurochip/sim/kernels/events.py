@@ -61,6 +61,35 @@ def events_of(counts: NDArray[np.int64]) -> Events:
 
 
 @njit(cache=True, nogil=True)
+def events_above(counts: NDArray[np.integer], least: int) -> Events:
+    """One event for every count (rows, C) above ``least``."""
+    start = np.zeros(len(counts) + 1, np.int64)
+    for p in range(counts.shape[0]):
+        total = 0
+        for c in range(counts.shape[1]):
+            total += counts[p, c] > least
+        start[p + 1] = start[p] + total
+    channel = np.empty(start[-1], np.int32)
+    j = 0
+    for p in range(counts.shape[0]):
+        for c in range(counts.shape[1]):
+            if counts[p, c] > least:
+                channel[j] = c
+                j += 1
+    return Events(start, channel)
+
+
+@njit(cache=True, nogil=True)
+def events_by_slice(events: Events, width: int, n_slices: int) -> NDArray[np.int64]:
+    """Events of each row in each slice of ``width`` channels, (rows, n_slices)."""
+    counts = np.zeros((len(events.start) - 1, n_slices), np.int64)
+    for p in range(len(counts)):
+        for j in range(events.start[p], events.start[p + 1]):
+            counts[p, events.channel[j] // width] += 1
+    return counts
+
+
+@njit(cache=True, nogil=True)
 def counts_of(events: Events, counts: NDArray[np.int32]) -> None:
     """Dense counts (rows, C) of events; ``counts`` is set."""
     counts[:] = 0
