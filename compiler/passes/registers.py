@@ -51,10 +51,7 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
     bound = max(demand.high, -demand.low, demand.threshold, 1)
     fitting = [s for s in shifts if bound << s <= top and _threshold_fits(demand.threshold << s, rules)]
     if not fitting:
-        raise UnsupportedError(
-            f"layer {demand.name!r}: a step's current can reach {bound} units of its weights, more than the "
-            f"{rules.current_bits}-bit current holds ({top >> min(shifts)}); quantise to fewer bits (--weight-bits)"
-        )
+        raise UnsupportedError(_too_large(demand, rules, top >> min(shifts)))
     wanted = rules.threshold_shift + fraction
     if forgets(demand, rules):  # a leftover must vanish through the largest leak field
         fitting = [s for s in fitting if clearing_decay(bound << s, rules) is not None] or fitting[:1]
@@ -73,6 +70,21 @@ def neuron_registers(demand: Demand, rules: Arithmetic, shifts: range) -> tuple[
         reset="soft" if demand.reset == "soft" and demand.timesteps > 1 else "hard",  # after one step no reset shows
         threshold_offset=offset,
     ), shift
+
+
+def _too_large(demand: Demand, rules: Arithmetic, most: int) -> str:
+    """Why the registers cannot hold a population whose weights are as coarse as quantising makes them."""
+    reach = max(demand.high, -demand.low)
+    if reach > most:
+        return (
+            f"layer {demand.name!r}: a step's current can reach {reach} units of its weights, more than the "
+            f"{min(rules.current_bits, rules.membrane_bits)}-bit current holds ({most}); use fewer input channels or a "
+            "smaller kernel, or a chip with wider sums"
+        )
+    return (
+        f"layer {demand.name!r}: its threshold is {demand.threshold} units of its weights, more than the registers of "
+        "membrane and threshold hold; train with a lower threshold or larger weights, or use a chip with wider ones"
+    )
 
 
 def possible_shifts(rules: Arithmetic, weights: range, *, encoded: bool, weighted: bool) -> range:

@@ -87,8 +87,13 @@ def test_current_that_no_shift_can_hold_is_refused_with_the_limit() -> None:
         neuron_registers(replace(LIF, high=1 << 23), LOIHI, SHIFTS)
     assert str(error.value) == (
         "layer 'lif': a step's current can reach 8388608 units of its weights, more than the 24-bit current holds "
-        "(8388607); quantise to fewer bits (--weight-bits)"
+        "(8388607); use fewer input channels or a smaller kernel, or a chip with wider sums"
     )
+
+
+def test_threshold_that_no_shift_can_hold_is_told_from_a_current() -> None:
+    with pytest.raises(UnsupportedError, match=r"layer 'lif': its threshold is 8388608 units of its weights"):
+        neuron_registers(replace(LIF, threshold=1 << 23), LOIHI, SHIFTS)
 
 
 def test_soft_reset_is_refused_where_the_chip_resets_to_zero() -> None:
