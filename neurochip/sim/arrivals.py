@@ -111,13 +111,13 @@ def multiply_counts(
     ops: NDArray[np.int64],
 ) -> None:
     """``multiply`` of ``counts`` with zeros around, of which there are ``events`` (B, height, width) to book."""
-    window = projection.window
+    window, inputs = projection.window, len(counts)
     dense.count_dense_ops(events, window, slice_width, current.shape[1], ops)
-    rows = len(counts) * window.out_height
     if isinstance(projection.projection, Dense):  # all positions in one row: whole tiles of the kernel
         counts = counts.reshape(1, 1, -1, counts.shape[3])
-        window, rows = Window(1, len(current), 1, len(current), 1, 1, 1, 1, 0, 0), 1
-    dense.multiply(counts, window, projection.panels, current, (0, rows))
+        window, inputs = Window(1, len(current), 1, len(current), 1, 1, 1, 1, 0, 0), 1
+    sums = current.reshape(inputs, -1, current.shape[1])
+    dense.multiply(counts, window, projection.panels, (0, 1, 0, window.out_height), sums)
 
 
 def merge_all(parts: tuple[Events, ...]) -> Events:

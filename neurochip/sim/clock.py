@@ -16,7 +16,8 @@ from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
-from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Work, close_cores, close_links
+from neurochip.sim.kernels.ledger import Ledger
+from neurochip.sim.kernels.ticks import BLOCK, CoreTimes, CoreTotals, Idle, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import Books, book_packets
 from neurochip.sim.packets import Drained, Flows, PacketRuns
 from neurochip.sim.schedule import PopulationPlan
@@ -69,6 +70,7 @@ class Board:
         bookings: population number -> how its spikes are booked.
         link_kinds: (4 * n_routers,) uint8 at the mesh's link places, links of one kind take equal times.
         kind_times: the times of each kind.
+        idle: what cores take in a tick in which they do nothing.
     """
 
     program: Program
@@ -81,6 +83,7 @@ class Board:
     barrier_ns: float
     link_kinds: NDArray[np.uint8]
     kind_times: LinkTimes
+    idle: Idle
 
     @classmethod
     def of(cls, program: Program, plans: tuple[PopulationPlan, ...]) -> Board:
@@ -99,11 +102,12 @@ class Board:
         )
         router = cores["y"].astype(np.int64) * mesh.width + cores["x"]
         used = len(np.unique(router[cores["kind"] == NEURON_CORE]))
-        times = np.stack(timing.links(mesh), axis=1)
-        kinds, of_kind = np.unique(times, axis=0, return_inverse=True)
+        links = np.stack(timing.links(mesh), axis=1)
+        kinds, of_kind = np.unique(links, axis=0, return_inverse=True)
         link_kinds = np.zeros(4 * mesh.n_routers, np.uint8)
         link_kinds[mesh.link_places] = of_kind.reshape(-1)
         places = core_places(program, mesh, timing)
+        times = core_times(program, costs, router)
         return cls(
             program=program,
             costs=costs,
@@ -111,10 +115,11 @@ class Board:
             timing=timing,
             noc_core=router * mesh.cores_per_router + cores["slot"],
             bookings=make_bookings(program, plans, mesh, places, timing.rings(mesh)),
-            core_times=core_times(program, costs, router),
+            core_times=times,
             barrier_ns=costs.barrier_ns(used, program.n_chips),
             link_kinds=link_kinds,
             kind_times=LinkTimes(*kinds.reshape(-1, len(LinkTimes._fields)).T),
+            idle=idle_times(times),
         )
 
 
@@ -186,6 +191,21 @@ class Clock:
             ),
         )
 
+    def new_ledger(self, ticks: int, inputs: int) -> Ledger:
+        """Empty books of several ticks."""
+        cores, links = len(self.board.noc_core), 4 * self.board.mesh.n_routers
+        return Ledger(
+            ops=np.zeros((ticks, len(LISTS), inputs, cores), np.int64),
+            processor_ops=np.zeros((ticks, inputs, cores), np.int64),
+            active=np.zeros((ticks, inputs, cores), np.int64),
+            spikes=np.zeros((ticks, inputs, cores), np.int64),
+            sent=np.zeros((ticks, inputs, cores), np.int64),
+            longest=np.zeros((ticks, inputs), np.int64),
+            received=np.zeros((3 * (cores + 1), ticks * inputs), np.int64),
+            spans=np.zeros((links, ticks * inputs), np.int64),
+            until=np.full(cores // BLOCK + 1, -1, np.int64),
+        )
+
     def send(self, booking: Booking, packets: Counts, counts: PopulationCounts, work: Work) -> None:
         """Put ``packets`` (B, n_boxes) of one population on the routes of their boxes, in the books of ``work``."""
         fanout = booking.fanout
@@ -209,16 +229,17 @@ class Clock:
             sums.local += local
         counts.to_processors += to_processors
 
-    def finish(self, work: Work, out: NDArray[np.float64]) -> None:
+    def finish(self, work: Work, out: NDArray[np.float64], idle: Idle | None = None) -> None:
         """Add the tick counted in ``work`` to the totals, and clear it for another.
 
-        ``out`` (B,): the tick's duration of each input, ns; in packet mode after ``settle``.
+        ``out`` (B,): the tick's duration of each input, ns; in packet mode after ``settle``. ``idle``: cores that did
+        nothing, if that is known.
         """
         books, board = work.books, self.board
         inputs = len(books.sent)
         busiest, ends = np.zeros(inputs), np.zeros((inputs, 2), np.int64)
         sending = self.sending(work) if self.flows else None
-        close_cores(work, board.core_times, self.totals, busiest, ends)
+        close_cores(work, board.core_times, self.totals, idle or board.idle, busiest, ends)
         loads = np.zeros((inputs, len(board.kind_times.service)), np.int64)
         close_links(books.spans, (board.mesh.height, board.mesh.width), board.link_kinds, self.totals.links, loads)
         bound = self.bound(loads, ends, books.longest)
@@ -343,6 +364,13 @@ def core_times(program: Program, costs: Costs, router: Counts) -> CoreTimes:
         processor=np.where(units, 2, ~neuro).astype(np.uint8),
         router=router,
     )
+
+
+def idle_times(times: CoreTimes) -> Idle:
+    """What each core takes to find its neurons idle; processors and units take no time."""
+    ns = np.where(times.processor > 0, 0.0, times.neurons * times.ns[3])
+    blocks = np.arange(0, len(ns), BLOCK)
+    return Idle(until=np.zeros(0, np.int64), tick=0, ns=ns, most=np.maximum.reduceat(ns, blocks))
 
 
 def program_mesh(program: Program) -> Mesh:

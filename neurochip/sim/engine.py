@@ -34,16 +34,16 @@ from neurochip.sim.kernels.ticks import Work
 from neurochip.sim.kernels.vectors import Vectors
 from neurochip.sim.payload_sums import deliver_payloads
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule, make_schedule
-from neurochip.sim.state import Buffers, Emission, Sent, Totals, fitted, new_buffers, recorded
+from neurochip.sim.state import Buffers, Emission, Observer, Sent, Totals, fitted, new_buffers, recorded
 from neurochip.sim.trace import LayerCounts, PopulationCounts, Trace
 from neurochip.sim.vectors import run_vectors, vectors_of
+from neurochip.sim.waves.plans import WavePlan, wave_plans
+from neurochip.sim.waves.run import Waves
 from neurochip.sim.weighted import book_weighed, weighed
 from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
-Observer = Callable[[int, dict[str, NDArray[np.int32]], Counts], None]
-"""Called after each input with (input number, population -> (T, P, C) spike counts, (O,) readout)."""
-
+Prepared = tuple[Schedule, Board, Vectors | None, tuple[WavePlan, ...] | None]
 BATCH_NEURONS = 1 << 23
 """Inputs run side by side while they hold at most so many neurons, which bounds memory to some hundred MB."""
 MAX_BATCH = 64
@@ -71,7 +71,7 @@ def run_program(
     started = time.perf_counter()
     network = program.network
     levels = quantise_input(network.input, x, network.timesteps)
-    schedule, board, vectors = prepared(program)
+    schedule, board, vectors, waves = prepared(program)
     clock = Clock.of(board, noc, threads)
     totals = Totals(
         populations={
@@ -79,20 +79,21 @@ def run_program(
         },
         projections={p.name: LayerCounts() for p in network.projections},
     )
-    inputs = levels.shape[1]
-    ready = time.perf_counter()
+    ready, inputs = time.perf_counter(), levels.shape[1]
     size = batch_size(network, inputs)
     readouts = []
     if vectors is not None and observe is None and clock.runs is None:
         readouts.append(run_vectors(vectors, clock, totals, schedule, levels))
     with Workers(threads) as workers:
         for first in range(0, inputs if not readouts else 0, size):
-            batch = Batch(schedule, clock, totals, workers, levels[:, first : first + size], first, observe)
-            readouts.append(batch.run())
+            frames = levels[:, first : first + size]
+            if waves is None or clock.runs is not None:
+                readouts.append(Batch(schedule, clock, totals, workers, frames, first, observe).run())
+            else:
+                readouts.append(Waves(schedule, waves, clock, totals, workers, frames, first, observe).run())
             if progress is not None:
                 progress(min(first + size, inputs), inputs)
-    readout = np.concatenate(readouts)
-    spec = network.readout
+    readout, spec = np.concatenate(readouts), network.readout
     return Trace(
         inputs=inputs,
         readout=readout,
@@ -108,22 +109,22 @@ def run_program(
     )
 
 
-def prepared(program: Program) -> tuple[Schedule, Board, Vectors | None]:
+def prepared(program: Program) -> Prepared:
     """What a run needs to know of ``program``; made on its first run and kept with it, as nothing can change it."""
     known = vars(program)
     if "prepared" not in known:
         schedule = make_schedule(program)
         board = Board.of(program, schedule.populations)
-        known["prepared"] = schedule, board, vectors_of(schedule, board)
-    found: tuple[Schedule, Board, Vectors | None] = known["prepared"]
+        vectors = vectors_of(schedule, board)
+        known["prepared"] = schedule, board, vectors, wave_plans(schedule, board) if vectors is None else None
+    found: Prepared = known["prepared"]
     return found
 
 
 def batch_size(network: Network, inputs: int) -> int:
     """How many inputs to run side by side."""
     neurons: int = sum(p.size for p in network.populations)
-    fitting: int = min(inputs, MAX_BATCH, BATCH_NEURONS // neurons)
-    return max(1, fitting)
+    return max(1, min(inputs, MAX_BATCH, BATCH_NEURONS // neurons))
 
 
 @dataclass(slots=True, eq=False)

@@ -24,6 +24,8 @@ def update_rules(network: Network, population: Population, shift: int) -> Rules:
     plain = rules.leak_rounding == "toward_zero" and rules.membrane_overflow == "clip" and neuron.reset == "hard"
     plain = plain and not linear and (rules.leak_order != "after" or not neuron.decay)
     top = (1 << (min(rules.current_bits, 31) - 1)) - 1
+    most = current_bound(network, population)
+    plain = plain and power and rules.membrane_bits < 31
     return Rules(
         keep=keep,
         decay_bits=rules.decay_bits,
@@ -39,10 +41,11 @@ def update_rules(network: Network, population: Population, shift: int) -> Rules:
         membrane_bits=rules.membrane_bits,
         membrane_wraps=int(rules.membrane_overflow == "wrap"),
         shift=shift,
-        safe=int(plain and power and rules.membrane_bits < 31 and current_bound(network, population) <= top),
+        safe=int(plain and most <= top),
         linear=linear,
         leak_by=neuron.decay if linear else 0,
         leak_last=int(rules.leak_order == "after"),
+        narrow=int(plain and rules.current_bits < 32 and most < 1 << 31),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from neurochip.sim.trace import LayerCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
 Constant = NDArray[np.int32] | NDArray[np.int64]
+Observer = Callable[[int, dict[str, NDArray[np.int32]], Counts], None]
+"""Called after each input with (input number, population -> (T, P, C) spike counts, (O,) readout)."""
 
 
 @dataclass(slots=True, eq=False)

@@ -71,7 +71,7 @@ def run_vectors(vectors: Vectors, clock: Clock, totals: Totals, schedule: Schedu
     network, board = schedule.program.network, clock.board
     clock.start(1)
     chip = kernel.Board(
-        clock.work, board.core_times, clock.totals, (board.mesh.height, board.mesh.width), board.link_kinds
+        clock.work, board.core_times, clock.totals, board.idle, (board.mesh.height, board.mesh.width), board.link_kinds
     )
     frames = np.broadcast_to(levels, (network.timesteps, *levels.shape[1:])).astype(np.int32)
     last = [p.name for p in network.populations].index(network.readout.population)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from compiler.mapping.map import map_network
@@ -25,7 +26,9 @@ from neurochip.sim.kernels.fanout import Fanout, RouteTable, add_up_routes
 from neurochip.sim.kernels.synapses import Window
 from neurochip.sim.kernels.traffic import Books, book_packets
 from neurochip.sim.trace import Trace
+from tests.property.test_simulator import mapped
 from tests.small_chips import small_chip
+from tests.strategies import random_arithmetic, random_network
 
 SEEDS = st.integers(0, 1_000_000)
 
@@ -103,6 +106,38 @@ def test_what_a_run_prepares_is_kept_with_its_program_alone() -> None:
     program = vector_program(3)
     assert prepared(program) is prepared(program)
     assert prepared(replace(program)) is not prepared(program)
+
+
+def with_relays(network: Network) -> Network:
+    """``network`` with a relay wherever a projection waits for one source's unit spikes for more than a tick."""
+    populations, projections = list(network.populations), []
+    for projection in network.projections:
+        source = projection.sources[0] if len(projection.sources) == 1 else Source("")
+        sender = network.by_name.get(source.population)
+        if sender is not None and sender.neuron.kind == "lif" and source.delay > 1 and isinstance(projection, Dense):
+            name = f"{projection.name}.relay"
+            neuron = Neuron(kind="lif", threshold=63)
+            relay = replace(sender, name=name, neuron=neuron, depth=sender.depth + 1, compartments=1)
+            populations.append(relay)
+            projections.append(Pool(name=name, sources=(Source(sender.name),), target=name, origin=name, shift=6))
+            projection = replace(projection, sources=(Source(name, source.delay - 1),))
+        projections.append(projection)
+    order = sorted(populations, key=lambda p: p.depth)
+    return replace(network, populations=tuple(order), projections=tuple(projections))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 2), st.booleans())
+def test_layer_by_layer_counts_what_tick_by_tick_counts(seed: int, threads: int, odd: bool) -> None:
+    arithmetic = random_arithmetic(seed) if odd else Arithmetic()
+    network, x = random_network(seed, arithmetic=arithmetic, rare=seed % 3 == 0)
+    program = mapped(with_relays(network))
+    assume(prepared(program)[3] is not None)
+    layers = run_program(program, x, threads=threads)
+    with patch("neurochip.sim.engine.wave_plans", return_value=None):
+        ticks = run_program(replace(program), x)
+    assert_equal(layers, ticks)
+    assert np.array_equal(layers.cores.busy_ns, ticks.cores.busy_ns), "sums of times are added up in one order"
 
 
 LATENCY = Timing(x_latency=3, y_latency=5, chip_latency=7)
@@ -206,5 +241,5 @@ def test_matrix_products_equal_integer_sums_for_every_window(seed: int) -> None:
             patch = counts[:, y * stride : y * stride + kernel, x * stride : x * stride + kernel].astype(np.int64)
             expected[:, y, x] += np.einsum("bijc,ijco->bo", patch, weight.astype(np.int64))
     panels = dense.panels(weight.reshape(-1, n_out), kernel)
-    dense.multiply(counts, window, panels, current, (0, inputs * out[0]))
+    dense.multiply(counts, window, panels, (0, 1, 0, out[0]), current.reshape(inputs, -1, n_out))
     assert np.array_equal(current, expected.reshape(current.shape))

@@ -127,24 +127,28 @@ def multiply(
     counts: NDArray[np.uint8],
     window: Window,
     weight: NDArray[np.int8],
+    place: tuple[int, int, int, int],
     current: NDArray[np.int32],
-    rows: tuple[int, int],
 ) -> None:
-    """Dense and convolutional projections: ``current`` (B * P_out, C_out) += windows of ``counts`` times ``weight``.
+    """Dense and convolutional projections: ``current`` (T, n, panels * PANEL) += windows of ``counts`` @ ``weight``.
 
-    ``counts`` (B, padded height, padded width, C_in); ``weight`` from ``panels``; ``rows``: first and last + 1 row of
-    targets, input * out_height + y.
+    ``counts`` (T * inputs, padded height, padded width, C_in); ``weight`` from ``panels``; ``place``: input, inputs,
+    first and last + 1 row of the targets, which are the n of ``current``.
     """
+    item, inputs, y0, y1 = place
     _, high, wide, n_in = counts.shape
-    n_out = current.shape[1]
+    n_steps, n, n_out = current.shape
     quads = weight.shape[2]
     x, w, out = counts.reshape(-1), weight.reshape(-1), current.reshape(-1)
-    width, step = window.out_width, window.stride_x * n_in
+    rows, width, step = y1 - y0, window.out_width, window.stride_x * n_in
+    plain = wide == width and window.kernel_y == 1 and window.kernel_x == 1 and window.stride_y == 1
+    if plain and window.stride_x == 1:  # positions follow each other: whole tiles
+        rows, width = 1, n
     for panel in range(weight.shape[0]):
-        for row in range(rows[0], rows[1]):
-            item, y = row // window.out_height, row % window.out_height
+        for row in range(n_steps * rows):
+            lane, y = row // rows * inputs + item, y0 + row % rows
             for dy in range(window.kernel_y):
-                begin = (item * high + y * window.stride_y + dy) * wide * n_in
+                begin = (lane * high + y * window.stride_y + dy) * wide * n_in
                 to = row * width * n_out + panel * PANEL
                 at = (panel * window.kernel_y + dy) * quads * (4 * PANEL)
                 p = 0

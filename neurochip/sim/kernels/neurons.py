@@ -16,7 +16,8 @@ class Rules(NamedTuple):
 
     ``halvings``: the leak as a right shift of the magnitude, or -1 if it is not one. ``safe``: the compiler's bound
     proves that no current leaves 31 bits or wraps. ``linear``: 0, or which linear leak takes ``leak_by`` off:
-    1 toward zero, 2 past zero, 3 down. ``leak_last``: the leak follows the input.
+    1 toward zero, 2 past zero, 3 down. ``leak_last``: the leak follows the input. ``narrow``: as ``safe``, but currents
+    may leave their own width, though not 32 bits.
     """
 
     keep: int
@@ -37,6 +38,7 @@ class Rules(NamedTuple):
     linear: int = 0
     leak_by: int = 0
     leak_last: int = 0
+    narrow: int = 0
 
 
 @njit(cache=True, nogil=True)
@@ -159,6 +161,131 @@ def update_safe(
             count += fired[c]
         start[p + 1] = count
     return Events(start, channel[:count].copy()), 0, int(clips)
+
+
+class Steps(NamedTuple):
+    """Some positions of one input in all T steps: n rows of C neurons.
+
+    ``current`` (T or 1, n or 1, at least C) int32 sums of weights; ``constant`` (T or 1, rows of all inputs or 1, C) is
+    added to ``current << shift``. Filled in: ``spikes`` (T * inputs, rows of an input, C) and ``touched`` (T, n, C)
+    uint8, whether a neuron fired, and had input or charge; ``membrane`` (n, C) int32 after the last step.
+    ``item``, ``first``: the input, and its row that is the first of the n.
+    """
+
+    current: NDArray[np.int32]
+    constant: NDArray[np.int32] | NDArray[np.int64]
+    spikes: NDArray[np.uint8]
+    touched: NDArray[np.uint8]
+    membrane: NDArray[np.int32]
+    item: int
+    first: int
+
+
+@njit(cache=True, nogil=True)
+def update_steps(steps: Steps, rules: Rules) -> tuple[int, int]:
+    """All steps of some neurons, from rest: what ``update`` does step by step. Returns wrapped currents, clips."""
+    n_steps, n_rows, n_channels = steps.touched.shape
+    inputs, positions = len(steps.spikes) // n_steps, steps.spikes.shape[1]
+    top_u, top_v = np.int64(1) << (rules.current_bits - 1), np.int64(1) << (rules.membrane_bits - 1)
+    wraps = clips = 0
+    steps.membrane[:] = 0
+    for p in range(n_rows):
+        for t in range(n_steps):
+            row = (steps.item * positions + steps.first + p) % steps.constant.shape[1]
+            extra, charge = steps.constant[t % len(steps.constant), row], _charge(steps, t, p)
+            spikes = steps.spikes[t * inputs + steps.item, steps.first + p]
+            for c in range(n_channels):
+                full = (np.int64(charge[c]) << rules.shift) + extra[c]
+                u = (
+                    ((full + top_u) & (2 * top_u - 1)) - top_u
+                    if rules.current_wraps
+                    else min(max(full, 1 - top_u), top_u - 1)
+                )
+                wraps += u != full
+                before = np.int64(steps.membrane[p, c])
+                full = _leaked(before + u, rules) if rules.leak_last else _leaked(before, rules) + u
+                v = (
+                    ((full + top_v) & (2 * top_v - 1)) - top_v
+                    if rules.membrane_wraps
+                    else min(max(full, 1 - top_v), top_v - 1)
+                )
+                clips += v != full
+                steps.touched[t, p, c] = u != 0 or before != 0
+                fired = (v > rules.threshold or (rules.fires_ge and v == rules.threshold)) and not rules.readout
+                if fired:
+                    v = v - rules.reset_by if rules.soft else np.int64(0)
+                spikes[c] = fired
+                steps.membrane[p, c] = v
+    return wraps, clips
+
+
+@njit(cache=True, nogil=True)
+def _charge(steps: Steps, t: int, p: int) -> NDArray[np.int32]:
+    """Sums of weights of row ``p`` at step ``t``."""
+    return steps.current[t % len(steps.current), p % steps.current.shape[1]]
+
+
+@njit(cache=True, nogil=True)
+def update_steps_narrow(steps: Steps, rules: Rules) -> tuple[int, int]:
+    """``update_steps`` where sums fit 32 bits, membranes clip, the leak halves toward zero and resets are hard.
+
+    Requires ``rules.narrow``; same results, 32-bit arithmetic a compiler can vectorise.
+    """
+    n_steps, n_rows, n_channels = steps.touched.shape
+    inputs, positions = len(steps.spikes) // n_steps, steps.spikes.shape[1]
+    top, halvings = np.int32((1 << (rules.membrane_bits - 1)) - 1), np.int32(rules.halvings)
+    level = top if rules.readout else np.int32(rules.threshold - (1 if rules.fires_ge else 0))
+    low, raw = np.int32(-top), np.empty(n_channels, np.int32)
+    wraps = clips = np.int64(0)
+    for p in range(n_rows):
+        kept = steps.membrane[p]
+        kept[:] = 0
+        row = (steps.item * positions + steps.first + p) % steps.constant.shape[1]
+        for t in range(n_steps):
+            wraps += _narrow_current(_charge(steps, t, p), steps.constant[t % len(steps.constant), row], rules, raw)
+            over = np.int32(0)
+            fired, touched = steps.spikes[t * inputs + steps.item, steps.first + p], steps.touched[t, p]
+            for c in range(n_channels):
+                u, before = raw[c], kept[c]
+                sign = np.int32(before >> np.int32(31))
+                left = np.int32(np.int32(np.int32(np.int32(before ^ sign) - sign) >> halvings) ^ sign) - sign
+                full = np.int32(left + u)
+                v = min(max(full, low), top)
+                over += np.int32(v != full)
+                touched[c] = (u | before) != 0
+                spike = v > level
+                fired[c] = spike
+                kept[c] = np.int32(0) if spike else v
+            clips += over
+    return int(wraps), int(clips)
+
+
+@njit(cache=True, nogil=True)
+def _narrow_current(
+    current: NDArray[np.int32], extra: NDArray[np.int32], rules: Rules, raw: NDArray[np.int32]
+) -> np.int64:
+    """``raw`` = ``(current << shift) + extra`` in the current's own width; returns how many left it."""
+    shift = np.int32(rules.shift)
+    if rules.safe:
+        for c in range(len(raw)):
+            raw[c] = np.int32(current[c] << shift) + extra[c]
+        return np.int64(0)
+    top = np.int32((1 << (rules.current_bits - 1)) - 1)
+    wraps = np.int32(0)
+    if rules.current_wraps:
+        idle = np.int32(32 - rules.current_bits)
+        for c in range(len(raw)):
+            full = np.int32(np.int32(current[c] << shift) + extra[c])
+            u = np.int32(np.int32(full << idle) >> idle)
+            wraps += np.int32(u != full)
+            raw[c] = u
+    else:
+        for c in range(len(raw)):
+            full = np.int32(np.int32(current[c] << shift) + extra[c])
+            u = min(max(full, np.int32(-top)), top)
+            wraps += np.int32(u != full)
+            raw[c] = u
+    return np.int64(wraps)
 
 
 @njit(cache=True, nogil=True)

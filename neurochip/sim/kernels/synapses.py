@@ -297,3 +297,48 @@ def add_leaf(
                 part = leaf[first - c0 : last - c0]
                 add_rows(rows[:count], synapses.weight[:, first:last], part, scratch)
                 count_ops(ops, count, first, last, synapses.slice_width)
+
+
+@njit(cache=True, nogil=True)
+def add_block_rows(
+    events: Events,
+    window: Window,
+    weight: NDArray[np.int8 | np.int16],
+    groups: int,
+    place: tuple[int, int, int, int],
+    current: NDArray[np.int32],
+) -> None:
+    """Whole windows of all channels: ``current`` (T, n, at least C_out) += the rows of active inputs.
+
+    ``events``: row (step * inputs + input) * P_in + position. ``place``: input, inputs, first and last + 1 row of the
+    targets, which are the n of ``current``. ``weight`` has rows for each tap of the kernel; ``groups`` 0: for one only.
+    """
+    item, inputs, y0, y1 = place
+    n_out = weight.shape[1]
+    per_tap = len(weight) // (window.kernel_y * window.kernel_x) if groups else 0
+    per_group = per_tap if groups else len(weight)
+    out_group = n_out // max(groups, 1)
+    rows, scratch = np.empty(64, np.int32), np.empty(n_out, np.int16)
+    for t in range(len(current)):
+        offset = (t * inputs + item) * window.height * window.width
+        for n in range((y1 - y0) * window.out_width):
+            top = (y0 + n // window.out_width) * window.stride_y - window.padding_y
+            left = n % window.out_width * window.stride_x - window.padding_x
+            for g in range(max(groups, 1)):
+                low, high = g * per_group, (g + 1) * per_group
+                count = 0
+                for dy in range(max(0, -top), min(window.kernel_y, window.height - top)):
+                    for dx in range(max(0, -left), min(window.kernel_x, window.width - left)):
+                        source = offset + (top + dy) * window.width + left + dx
+                        base = (dy * window.kernel_x + dx) * per_tap - low
+                        begin, end = events.start[source], events.start[source + 1]
+                        if count + end - begin > len(rows):
+                            grown = np.empty(2 * (count + end - begin), np.int32)
+                            grown[:count] = rows[:count]
+                            rows = grown
+                        for j in range(begin, end):
+                            channel = events.channel[j]
+                            rows[count] = base + channel
+                            count += low <= channel < high
+                first, last = g * out_group, (g + 1) * out_group
+                add_rows(rows[:count], weight[:, first:last], current[t, n, first:last], scratch)

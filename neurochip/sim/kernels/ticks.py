@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neurochip.sim.kernels.traffic import Books
 
 Counts = NDArray[np.int64]
+BLOCK = 64
 DENSE, CONV, SPARSE, MAC, LEARNING = range(5)
 """Rows of ``Work.ops``."""
 
@@ -43,6 +44,20 @@ class CoreTimes(NamedTuple):
     router: Counts
 
 
+class Idle(NamedTuple):
+    """What closing a tick may pass over.
+
+    ``until`` (blocks + 1,): last tick in which a block of ``BLOCK`` cores may have something booked, empty = any may;
+    ``tick``: the tick at hand. ``ns`` (n_cores,), ``most`` (blocks,): what an idle core takes, and the slowest of each
+    block.
+    """
+
+    until: Counts
+    tick: int
+    ns: NDArray[np.float64]
+    most: NDArray[np.float64]
+
+
 class CoreTotals(NamedTuple):
     """Sums over ticks and inputs.
 
@@ -58,7 +73,14 @@ class CoreTotals(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArray[np.float64], ends: Counts) -> None:
+def close_cores(
+    work: Work,
+    times: CoreTimes,
+    totals: CoreTotals,
+    idle: Idle,
+    busiest: NDArray[np.float64],
+    ends: Counts,
+) -> None:
     """Add cores up; ``busiest`` (B,): longest time of a core, ns; ``ends`` (B, 2): most packets out of and into a core.
 
     Clears ``work`` but for ``books.spans``, where it enters the ends of the intervals of links along columns.
@@ -77,55 +99,65 @@ def close_cores(work: Work, times: CoreTimes, totals: CoreTotals, busiest: NDArr
         sent, arrived, spans = work.books.sent[item], work.books.received[item], work.books.spans[item]
         most, most_in, most_out = 0.0, np.int64(0), np.int64(0)
         level = south = north = np.int64(0)
-        for c in range(n_cores):
-            level, south = level + arrived[c], south + arrived[n_cores + 1 + c]
-            north += arrived[2 * n_cores + 2 + c]
-            received = level + south + north
-            if south:
-                spans[2 * plane + times.router[c]] -= south
-            if north:
-                spans[3 * plane + times.router[c]] += north
-            dense, conv, sparse, out = ops[0, c], ops[1, c], ops[2, c], sent[c]
-            rare = ops[3, c] | ops[4, c] | processor_ops[c]
-            if not (dense | conv | sparse | out | received | active[c] | spikes[c] | rare):  # most cores, most ticks
-                took = 0.0 if times.processor[c] else times.neurons[c] * ns[3]
-                busy[c] += took
-                most = max(most, took)
+        for first in range(0, n_cores, BLOCK):
+            last, quiet = min(first + BLOCK, n_cores), not (level or south or north)
+            if len(idle.until) and quiet and idle.until[first // BLOCK] < idle.tick:
+                for c in range(first, last):
+                    busy[c] += idle.ns[c]
+                most = max(most, idle.most[first // BLOCK])
                 continue
-            took = (
-                dense * ns[0]
-                + conv * ns[1]
-                + sparse * ns[2]
-                + times.neurons[c] * ns[3]
-                + active[c] * ns[4]
-                + spikes[c] * ns[5]
-                + received * ns[6]
-                + out * ns[7]
-                + ops[3, c] * ns[10]
-                + ops[4, c] * ns[11]
-            )
-            if times.processor[c]:
-                kind = 8 if times.processor[c] == 1 else 12
-                took = processor_ops[c] * ns[kind] + (received + out) * ns[kind + 1]
-            busy[c] += took
-            most, most_in, most_out = max(most, took), max(most_in, received), max(most_out, out)
-            totals.counts[0, c] += dense
-            totals.counts[1, c] += conv
-            totals.counts[2, c] += sparse
-            totals.counts[3, c] += processor_ops[c]
-            totals.counts[4, c] += active[c]
-            totals.counts[5, c] += spikes[c]
-            totals.counts[6, c] += received
-            totals.counts[7, c] += out
-            totals.counts[8, c] += ops[3, c]
-            totals.counts[9, c] += ops[4, c]
+            for c in range(first, last):
+                level, south = level + arrived[c], south + arrived[n_cores + 1 + c]
+                north += arrived[2 * n_cores + 2 + c]
+                received = level + south + north
+                if south:
+                    spans[2 * plane + times.router[c]] -= south
+                if north:
+                    spans[3 * plane + times.router[c]] += north
+                dense, conv, sparse, out = ops[0, c], ops[1, c], ops[2, c], sent[c]
+                rare = ops[3, c] | ops[4, c] | processor_ops[c]
+                if not (dense | conv | sparse | out | received | active[c] | spikes[c] | rare):
+                    took = 0.0 if times.processor[c] else times.neurons[c] * ns[3]
+                    busy[c] += took
+                    most = max(most, took)
+                    continue
+                took = (
+                    dense * ns[0]
+                    + conv * ns[1]
+                    + sparse * ns[2]
+                    + times.neurons[c] * ns[3]
+                    + active[c] * ns[4]
+                    + spikes[c] * ns[5]
+                    + received * ns[6]
+                    + out * ns[7]
+                    + ops[3, c] * ns[10]
+                    + ops[4, c] * ns[11]
+                )
+                if times.processor[c]:
+                    kind = 8 if times.processor[c] == 1 else 12
+                    took = processor_ops[c] * ns[kind] + (received + out) * ns[kind + 1]
+                busy[c] += took
+                most, most_in, most_out = max(most, took), max(most_in, received), max(most_out, out)
+                totals.counts[0, c] += dense
+                totals.counts[1, c] += conv
+                totals.counts[2, c] += sparse
+                totals.counts[3, c] += processor_ops[c]
+                totals.counts[4, c] += active[c]
+                totals.counts[5, c] += spikes[c]
+                totals.counts[6, c] += received
+                totals.counts[7, c] += out
+                totals.counts[8, c] += ops[3, c]
+                totals.counts[9, c] += ops[4, c]
+            ops[:, first:last] = 0
+            processor_ops[first:last] = 0
+            active[first:last] = 0
+            spikes[first:last] = 0
+            sent[first:last] = 0
+            for row in range(3):
+                arrived[row * (n_cores + 1) + first : row * (n_cores + 1) + last] = 0
+        for row in range(3):
+            arrived[row * (n_cores + 1) + n_cores] = 0
         busiest[item], ends[item, 0], ends[item, 1] = most, most_out, most_in
-        ops[:] = 0
-        processor_ops[:] = 0
-        active[:] = 0
-        spikes[:] = 0
-        sent[:] = 0
-        arrived[:] = 0
     totals.busy_ns[:] += busy
 
 
@@ -137,25 +169,24 @@ def close_links(spans: Counts, mesh: tuple[int, int], kinds: NDArray[np.uint8], 
     ``Mesh.link_places``: links of a kind take equal times.
     """
     height, width = mesh
+    above = np.empty(width, np.int64)
     for item in range(len(spans)):
-        starts = spans[item].reshape((4, height, width))
+        starts = spans[item]
         most[item] = 0
         link = 0
-        for direction in range(2):
-            for y in range(height):
-                load = np.int64(0)
+        for _ in range(2 * height):
+            load = np.int64(0)
+            for _ in range(width):
+                load += starts[link]
+                links[link] += load
+                most[item, kinds[link]] = max(most[item, kinds[link]], load)
+                link += 1
+        for _ in range(2):
+            above[:] = 0
+            for _ in range(height):
                 for x in range(width):
-                    load += starts[direction, y, x]
-                    links[link] += load
-                    most[item, kinds[link]] = max(most[item, kinds[link]], load)
-                    link += 1
-        for direction in range(2, 4):
-            for y in range(height):
-                for x in range(width):
-                    if y:
-                        starts[direction, y, x] += starts[direction, y - 1, x]
-                    load = starts[direction, y, x]
-                    links[link] += load
-                    most[item, kinds[link]] = max(most[item, kinds[link]], load)
+                    above[x] += starts[link]
+                    links[link] += above[x]
+                    most[item, kinds[link]] = max(most[item, kinds[link]], above[x])
                     link += 1
         starts[:] = 0

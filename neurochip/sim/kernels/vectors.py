@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neurochip.sim.kernels.fanout import Fanout
 from neurochip.sim.kernels.stamp import stamp
 from neurochip.sim.kernels.synapses import add_rows
-from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Work, close_cores, close_links
+from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Idle, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import book_packets
 
 Int32 = NDArray[np.int32]
@@ -53,6 +53,7 @@ class Board(NamedTuple):
     work: Work
     times: CoreTimes
     totals: CoreTotals
+    idle: Idle
     mesh: tuple[int, int]
     kinds: NDArray[np.uint8]
 
@@ -240,7 +241,7 @@ def _compiled(_stamp: int) -> Any:
                     found.active[p] += _book_cores(vectors, p, touched, below, work)
                 _send(vectors.fanout, population, below, work, found.moves[p])
             now = slice(tick, tick + 1)
-            close_cores(work, board.times, board.totals, found.busiest[now], found.ends[now])
+            close_cores(work, board.times, board.totals, board.idle, found.busiest[now], found.ends[now])
             close_links(work.books.spans, board.mesh, board.kinds, board.totals.links, found.loads[now])
             found.longest[tick] = work.books.longest[0]
             work.books.longest[0] = 0
