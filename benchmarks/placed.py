@@ -45,7 +45,7 @@ def placed_job(program: str, x: str, threads: int, cut: bool) -> Facts:
 
 def traffic_of(program: Program) -> Traffic:
     """Neurons times target cores between every two cores, as the compiler estimates traffic."""
-    return core_traffic(program.network, program.tiles, program.ports, program.routing, len(program.cores))
+    return core_traffic(program.network, program.tiles, program.ports, program.routing, len(program.cores)).gathered()
 
 
 def replaced(program: Program, method: str) -> tuple[Program, float, float]:

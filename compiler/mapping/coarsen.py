@@ -8,16 +8,18 @@ fixed clusters after them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.mapping.kernels.anneal import Links, Mesh
+from compiler.mapping.kernels.anneal import Mesh
 from compiler.mapping.kernels.coarsen import pair
-from compiler.mapping.seating import Problem, symmetric
+from compiler.mapping.linking import merged
+from compiler.mapping.seating import Problem
 from compiler.mapping.traffic import Ints
 
 GROUP = 4
+COARSEST = 256  # seats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,42 +62,58 @@ def coarsen(problem: Problem, in_order: bool = False) -> Coarse:
         numbered = np.empty(len(movable) + len(pinned), np.int64)
         numbered[movable], numbered[pinned] = number, n_groups + np.arange(len(pinned))
         group = numbered[group]
-        links = _merged(links, numbered)
+        links = merged(links, numbered)
         movable, pinned = np.arange(n_groups), np.arange(n_groups, n_groups + len(pinned))
     member = problem.movable[np.argsort(group[problem.movable], kind="stable")]
     mesh, curve = _grouped(problem)
-    was = np.setdiff1d(np.arange(n), problem.movable)
-    point, column, row = np.zeros(len(movable) + len(was), np.int64), *np.zeros((2, len(movable) + len(was)), np.int32)
-    point[pinned], column[pinned], row[pinned] = problem.point[was], problem.column[was] // 2, problem.row[was] // 2
+    n_coarse = len(movable) + len(pinned)
     coarse = Problem(
         links=links,
         mesh=mesh,
         slot=np.arange(len(curve)),
         curve=curve,
         movable=movable,
-        column=column,
-        row=row,
-        point=point,
+        column=np.zeros(n_coarse, np.int32),
+        row=np.zeros(n_coarse, np.int32),
+        point=np.zeros(n_coarse, np.int64),
         unit=problem.unit,
         hop=problem.hop * 2,
         pitch=problem.pitch * 2,
     )
+    coarse = _pinned_as(problem, coarse)
     return Coarse(problem=coarse, member=member, size=np.bincount(group[problem.movable], minlength=len(movable)))
+
+
+def coarser(problem: Problem) -> list[Coarse]:
+    """Problems a quarter the size of the one before, until few seats are left."""
+    levels: list[Coarse] = []
+    while len(problem.curve) > COARSEST:
+        levels.append(coarsen(problem, in_order=not levels))
+        problem = levels[-1].problem
+    return levels
+
+
+def moved_along(levels: list[Coarse], problem: Problem) -> list[Coarse]:
+    """``levels`` with fixed clusters where the finest ``problem``, of the same links, has them."""
+    found: list[Coarse] = []
+    for level in levels:
+        found.append(replace(level, problem=_pinned_as(problem, level.problem)))
+        problem = found[-1].problem
+    return found
+
+
+def _pinned_as(finer: Problem, coarse: Problem) -> Problem:
+    """``coarse`` with its fixed clusters where those of ``finer`` are."""
+    was = np.setdiff1d(np.arange(len(finer.point)), finer.movable)
+    pinned = np.setdiff1d(np.arange(len(coarse.point)), coarse.movable)
+    point, column, row = coarse.point.copy(), coarse.column.copy(), coarse.row.copy()
+    point[pinned], column[pinned], row[pinned] = finer.point[was], finer.column[was] // 2, finer.row[was] // 2
+    return replace(coarse, point=point, column=column, row=row)
 
 
 def _pairs(partner: Ints, movable: Ints) -> Ints:
     """Number of each movable cluster's pair, in the order of the pairs' first members."""
     return np.unique(np.minimum(movable, partner[movable]), return_inverse=True)[1]
-
-
-def _merged(links: Links, group: Ints) -> Links:
-    """Links between groups. Weights shrink if a sum would not fit int32; only ratios matter on the way to a start."""
-    degree = np.diff(links.start).astype(np.int64)
-    source = np.repeat(np.arange(len(degree), dtype=np.uint32), degree)
-    once = source < links.target
-    near, far = group[source[once]].astype(np.int32), group[links.target[once]].astype(np.int32)
-    merged, _ = symmetric(near, far, links.weight[once].astype(np.float64), int(group.max(initial=-1)) + 1)
-    return merged
 
 
 def _grouped(problem: Problem) -> tuple[Mesh, Ints]:

@@ -7,11 +7,12 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from compiler.emit import Tables, bundles_of, emit_tables, sent_neurons
+from compiler.emit import Tables, bundles_of, emit_tables
+from compiler.mapping.core_traffic import CoreTraffic
 from compiler.mapping.demand import Ints, payload_bits
 from compiler.mapping.formats import formats_of, limited
 from compiler.mapping.pack import lower_bound, pack
-from compiler.mapping.place import Slots, Traffic, compare, place
+from compiler.mapping.place import Slots, compare, place
 from compiler.mapping.placed_limits import refuse_placed
 from compiler.mapping.router_entries import refuse_full_routers
 from compiler.mapping.tile import Tiling, tile_network
@@ -21,9 +22,6 @@ from neurochip.network.network import Network, Population
 from neurochip.network.projections import Gated, Product
 from neurochip.program.image import CORES, HOST, NEURON_CORE, PROCESSOR, UNIT, Layer, Origin, Program, Table
 from neurochip.program.routes import Routing
-
-ROUTES_AT_ONCE = 1 << 20
-"""Routes that are worked out together where all of them are looked at once."""
 
 
 def map_network(network: Network, chip: ChipSpec, origin: Origin, layers: tuple[Layer, ...]) -> Program:
@@ -182,20 +180,16 @@ def at_homes(extras: Table, homes: list[tuple[int, int]], chip: ChipSpec) -> Tab
     return there
 
 
-def core_traffic(network: Network, tiles: Table, ports: Table, routing: Routing, n_cores: int) -> Traffic:
+def core_traffic(network: Network, tiles: Table, ports: Table, routing: Routing, n_cores: int) -> CoreTraffic:
     """Neurons times axons between every two cores, were every neuron to fire once."""
-    lines = np.array([bundle[0].lines for bundle in bundles_of(network)], np.int64)
-    sources, targets, weights = [], [], []
-    for number, population in enumerate(network.populations):
-        for part in (part for fan in routing.fans(number) for part in fan.parts(ROUTES_AT_ONCE)):
-            routes = part.routes()
-            sources.append(tiles["core"][routes[:, 0]])
-            targets.append(ports["core"][routes[:, 1]])
-            flows = sent_neurons(tiles, part) * payload_bits(population) * lines[part.bundle]
-            weights.append(np.repeat(flows.astype(np.int32), part.readers))
-    nothing = np.empty(0, np.int32)
-    source, target, weight = (np.concatenate([nothing, *parts]) for parts in (sources, targets, weights))
-    return Traffic(n_cores, source, target, weight)
+    return CoreTraffic(
+        n_clusters=n_cores,
+        tiles=tiles,
+        port_core=np.ascontiguousarray(ports["core"]),
+        routing=routing,
+        bits=tuple(payload_bits(population) for population in network.populations),
+        lines=tuple(bundle[0].lines for bundle in bundles_of(network)),
+    )
 
 
 def slot_table(n_chips: int, chip: ChipSpec) -> tuple[Slots, Table]:

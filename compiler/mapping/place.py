@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.mapping.coarsen import coarser, moved_along
 from compiler.mapping.curves import band_counts, bands, curve_rank, hilbert
 from compiler.mapping.homes import is_busy, settled
 from compiler.mapping.refine import descended, glance, search
 from compiler.mapping.seating import Problem, moved, pose
-from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, cost, movable_clusters
+from compiler.mapping.traffic import Fixed, Flows, Ints, Slots, Traffic, cost, costs, movable_clusters
 from neurochip.errors import InputError
 
-__all__ = ["EFFORTS", "METHODS", "Placement", "Slots", "Traffic", "compare", "cost", "place"]
+__all__ = ["EFFORTS", "METHODS", "Flows", "Placement", "Slots", "Traffic", "compare", "cost", "place"]
 
 METHODS = ("row-major", "random", "hilbert", "force-directed", "anneal")
 EFFORTS = {"quick": 6e4, "medium": 6e5, "high": 5e6}  # about nanoseconds for each cluster
@@ -49,7 +50,7 @@ class Placement:
 
 
 def place(
-    traffic: Traffic,
+    traffic: Flows,
     slots: Slots,
     method: str = "anneal",
     seed: int = 0,
@@ -86,20 +87,24 @@ def place(
         return _placement(traffic, slots, fixed, movable, _order(slots, method, seed)[: len(movable)], method, [])
     problem = pose(traffic, slots, fixed)
     seats, trail = _best_start(problem, hilbert(problem.mesh.columns, problem.mesh.rows))
-    if method == "anneal" and is_busy(problem, trading):
-        homes = settled(problem, glance(problem, work, seed), fixed, trading)
-        problem, fixed = moved(problem, fixed, homes), homes
     if method == "anneal":
-        seats, stages = search(problem, seats, work, seed)
+        levels = coarser(problem)
+        if is_busy(problem, trading):
+            homes = settled(problem, glance(problem, levels, work, seed), fixed, trading)
+            problem, fixed = moved(problem, fixed, homes), homes
+            levels = moved_along(levels, problem)
+        seats, stages = search(problem, levels, seats, work, seed)
         trail += stages
     else:
         seats = descended(problem, seats)
     return _placement(traffic, slots, fixed, problem.movable, problem.slot[seats], method, trail)
 
 
-def compare(traffic: Traffic, slots: Slots, seed: int = 0, *, fixed: Fixed | None = None) -> dict[str, float]:
+def compare(traffic: Flows, slots: Slots, seed: int = 0, *, fixed: Fixed | None = None) -> dict[str, float]:
     """Cost of the placements that need no search: row-major, random and hilbert."""
-    return {method: place(traffic, slots, method, seed, fixed=fixed).cost for method in METHODS[:3]}
+    movable = movable_clusters(traffic, slots, fixed or {})
+    seated = [_seated(traffic, movable, _order(slots, method, seed)[: len(movable)]) for method in METHODS[:3]]
+    return dict(zip(METHODS, costs(traffic, slots, seated, fixed), strict=False))
 
 
 def _order(slots: Slots, method: str, seed: int) -> Ints:
@@ -125,8 +130,15 @@ def _work(effort: str | float, n_clusters: int) -> float:
     return float(effort)
 
 
+def _seated(traffic: Flows, movable: Ints, chosen: Ints) -> NDArray[np.int32]:
+    """The slot of every cluster, -1 for fixed ones: movable cluster k takes ``chosen[k]``."""
+    slot = np.full(traffic.n_clusters, -1, np.int32)
+    slot[movable] = chosen
+    return slot
+
+
 def _placement(
-    traffic: Traffic,
+    traffic: Flows,
     slots: Slots,
     fixed: Fixed,
     movable: Ints,
@@ -134,8 +146,7 @@ def _placement(
     method: str,
     trail: Trail,
 ) -> Placement:
-    slot = np.full(traffic.n_clusters, -1, np.int32)
-    slot[movable] = chosen
+    slot = _seated(traffic, movable, chosen)
     price = cost(traffic, slots, slot, fixed)
     return Placement(slot=slot, cost=price, method=method, trail=(*trail, (method, price)), fixed=fixed)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from compiler.mapping.coarsen import GROUP, Coarse, coarsen
+from compiler.mapping.coarsen import GROUP, Coarse
 from compiler.mapping.kernels import anneal as kernels
 from compiler.mapping.seating import Problem
 from compiler.mapping.traffic import Ints
@@ -30,7 +30,6 @@ CACHE = 600_000  # bytes of clusters and links worked on at a time; they fit the
 WINDOW = 4096  # clusters worked on at a time, at most
 SWEEPS = 20  # passes of a descent
 DESCENT = 0.5  # swaps tried by the descent after an anneal, of the anneal's
-COARSEST = 256  # seats
 GROW, MANY = 2.0, 2e4  # tries of a coarse cluster over those of its members; the most for a coarse one
 WORK_PER_MOVE, WORK_PER_LINK = 60.0, 1.0  # nanoseconds on a 2023 server core
 
@@ -62,10 +61,12 @@ LONG = (
 ENOUGH = 6000  # tries per cluster from which the long search beats the short one
 
 
-def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints, list[tuple[str, float]]]:
+def search(
+    problem: Problem, levels: list[Coarse], start: Ints, work: float, seed: int
+) -> tuple[Ints, list[tuple[str, float]]]:
     """The best seats of several anneals that share ``work`` (nanoseconds per cluster); ``start`` if none is better.
 
-    Also returns (stage, cost) of each, and ends with a descent.
+    ``levels``: of ``problem`` (``coarsen.coarser``). Also returns (stage, cost) of each, and ends with a descent.
     """
     moves = moves_for(problem, work)
     stages = [PILOT]
@@ -76,7 +77,7 @@ def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints,
     while stages:
         stage, stage_seed = stages.pop(0), next(seeds)
         if stage.start == "levels":
-            seats = multilevel(problem, stage.share * moves, stage_seed, stage.hot)
+            seats = multilevel(problem, levels, stage.share * moves, stage_seed, stage.hot)
         else:
             origin = {"given": start, "hilbert": problem.curve[: len(start)], "best": best}[stage.start]
             seats = annealed(problem, origin, stage.share * moves, stage_seed, stage.hot)
@@ -90,10 +91,10 @@ def search(problem: Problem, start: Ints, work: float, seed: int) -> tuple[Ints,
     return descended(problem, best, _sweeps(problem, moves)), trail
 
 
-def glance(problem: Problem, work: float, seed: int) -> Ints:
+def glance(problem: Problem, levels: list[Coarse], work: float, seed: int) -> Ints:
     """Seats after a tenth of the moves that ``work`` pays for: enough to see who will sit near whom."""
     first = np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] | np.uint64(1)
-    return multilevel(problem, PILOT.share * moves_for(problem, work), first, PILOT.hot)
+    return multilevel(problem, levels, PILOT.share * moves_for(problem, work), first, PILOT.hot)
 
 
 def moves_for(problem: Problem, work: float) -> float:
@@ -125,25 +126,20 @@ def annealed(
     return state.seat[problem.movable].astype(np.int64)
 
 
-def multilevel(problem: Problem, moves: float, seed: np.uint64, hot: float = LUKEWARM) -> Ints:
-    """Anneal a problem a quarter the size first, and that one's quarter before it, and so on; then refine from ``hot``.
+def multilevel(problem: Problem, levels: list[Coarse], moves: float, seed: np.uint64, hot: float = LUKEWARM) -> Ints:
+    """Anneal the coarsest of ``levels`` first, then each finer one from it, ``problem`` last; those from ``hot``.
 
     Each level tries ``GROW`` times as often per cluster as the finer one, at most ``MANY`` times; all levels together
     cost about ``moves`` tries for each cluster of the finest.
     """
-    levels: list[Coarse] = []
-    finest = problem
-    while len(problem.curve) > COARSEST:
-        levels.append(coarsen(problem, in_order=not levels))
-        problem = levels[-1].problem
+    problems = [problem, *(level.problem for level in levels)]
     tries = [GROW**k for k in range(len(levels) + 1)]
     tries = [min(moves * t / sum((GROW / GROUP) ** k for k in range(len(tries))), max(MANY, moves)) for t in tries]
-    seats = problem.curve[: len(problem.movable)]
-    seats = annealed(problem, seats, tries[-1], seed, COARSE, COOL if levels else COLD)
+    seats = problems[-1].curve[: len(problems[-1].movable)]
+    seats = annealed(problems[-1], seats, tries[-1], seed, COARSE, COOL if levels else COLD)
     for level, coarse in reversed(list(enumerate(levels))):
-        finer = levels[level - 1].problem if level else finest
-        seats = coarse.refined(finer, seats)
-        seats = annealed(finer, seats, tries[level], seed, hot, COOL if level else COLD)
+        seats = coarse.refined(problems[level], seats)
+        seats = annealed(problems[level], seats, tries[level], seed, hot, COOL if level else COLD)
     return seats
 
 

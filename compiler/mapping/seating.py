@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from compiler.mapping.curves import chip_by_chip
 from compiler.mapping.kernels.anneal import Links, Mesh, Ring, State, total_cost
-from compiler.mapping.kernels.links import gather_rows
-from compiler.mapping.traffic import Fixed, Ints, Slots, Traffic, movable_clusters, routers
+from compiler.mapping.linking import linked
+from compiler.mapping.traffic import Fixed, Flows, Ints, Slots, movable_clusters, routers
 
 _FRACTION = 1024  # stretched coordinates are multiples of 1/1024 hop where the price of a border is not whole
 LINE = Ring(0, 0, 1, 0)
-_WEIGHT_LIMIT, _COST_LIMIT = 2.0**31 - 1, 2.0**61
-_PART = 1 << 20  # weights looked at at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,7 +72,7 @@ class Problem:
         return int(total_cost(self.links, point, self.mesh.rings))
 
 
-def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
+def pose(traffic: Flows, slots: Slots, fixed: Fixed) -> Problem:
     """Build the kernel form. Raises as ``movable_clusters`` does."""
     movable = movable_clusters(traffic, slots, fixed)
     whole = float(slots.crossing_cost).is_integer()
@@ -93,7 +91,7 @@ def pose(traffic: Traffic, slots: Slots, fixed: Fixed) -> Problem:
     first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=rows * columns))]).astype(np.int64)
     row, column = np.divmod(cell[slot].astype(np.int32), columns)
     mesh = Mesh(columns, rows, first, column, row, points[slot], _rings(slots, all_x, all_y, hop, border))
-    links, scale = _links(traffic, movable, float(np.ptp(stretched_x) + np.ptp(stretched_y)) if len(points) else 0.0)
+    links, scale = linked(traffic, movable, float(np.ptp(stretched_x) + np.ptp(stretched_y)) if len(points) else 0.0)
     sides = float(np.ptp(stretched_x[: len(slots)]) + np.ptp(stretched_y[: len(slots)])) if len(slots) else 0.0
     point = np.zeros(traffic.n_clusters, np.int64)
     point[pinned] = points[len(slots) :]
@@ -138,32 +136,3 @@ def seats_in(first: Ints, cells: Ints) -> Ints:
     """All seats of ``cells``, cell by cell; cell k has seats first[k] .. first[k + 1]."""
     begin, count = first[cells], np.diff(first)[cells]
     return np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
-
-
-def _links(traffic: Traffic, movable: Ints, diameter: float) -> tuple[Links, float]:
-    """Both directions of every edge that a move can change; and kernel weight per unit of weight."""
-    free = np.zeros(traffic.n_clusters, bool)
-    free[movable] = True
-    counts = (free[traffic.source] | free[traffic.target]) & (traffic.weight > 0)
-    ends = traffic.source[counts].astype(np.int32), traffic.target[counts].astype(np.int32)
-    return symmetric(*ends, traffic.weight[counts].astype(np.float64), traffic.n_clusters, diameter)
-
-
-def symmetric(
-    source: NDArray[np.int32],
-    target: NDArray[np.int32],
-    weight: NDArray[np.float64],
-    n_clusters: int,
-    diameter: float = 1.0,
-) -> tuple[Links, float]:
-    """Links from edges given one way, equal ones summed, loops left out; and kernel weight per unit.
-
-    The scale is 1 if all weights are whole and no sum can overflow with edges up to ``diameter`` long.
-    """
-    start, neighbour, weight = gather_rows(source, target, weight, n_clusters)
-    largest = weight.max(initial=1.0)
-    whole = all(bool((part == np.rint(part)).all()) for part in np.array_split(weight, 1 + len(weight) // _PART))
-    scale = min(_WEIGHT_LIMIT / largest, _COST_LIMIT / max(weight.sum() * diameter, 1.0))
-    scale = 1.0 if whole and scale >= 1.0 else scale
-    weight *= scale  # in place, as are the parts above: millions of edges
-    return Links(start.astype(np.uint64), neighbour, np.rint(weight, out=weight).astype(np.int32)), scale

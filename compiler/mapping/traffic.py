@@ -6,8 +6,9 @@ hops, along each axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,30 @@ from numpy.typing import ArrayLike, NDArray
 from neurochip.errors import CapacityError, InputError
 
 Ints = NDArray[np.int64]
+Int32 = NDArray[np.int32]
 Fixed = Mapping[int, tuple[int, int]]
+_PART = 1 << 19  # edges looked at at a time
+
+
+class Edges(NamedTuple):
+    """Some edges: source and target clusters, int32 (n,), and what goes over each, integers or floats (n,)."""
+
+    source: Int32
+    target: Int32
+    weight: NDArray[np.integer] | NDArray[np.floating]
+
+
+class Flows(Protocol):
+    """Who sends how much to whom, a part at a time: placement never needs all edges at once."""
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters are numbered from 0 in layer order."""
+        ...
+
+    def parts(self) -> Iterator[Edges]:
+        """All edges, in the same order at every call."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +69,13 @@ class Traffic:
                 raise InputError(f"traffic: {name} must be clusters 0..{self.n_clusters - 1}, found {found}")
         if not (np.isfinite(self.weight).all() and (self.weight >= 0).all()):
             raise InputError("traffic: every weight must be finite and not negative")
+
+    def parts(self) -> Iterator[Edges]:
+        """All edges, in order."""
+        for begin in range(0, len(self.source), _PART):
+            part = slice(begin, begin + _PART)
+            source, target = (end[part].astype(np.int32, copy=False) for end in (self.source, self.target))
+            yield Edges(source, target, self.weight[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +120,7 @@ class Slots:
         return len(self.x)
 
 
-def movable_clusters(traffic: Traffic, slots: Slots, fixed: Fixed) -> Ints:
+def movable_clusters(traffic: Flows, slots: Slots, fixed: Fixed) -> Ints:
     """Clusters that need a slot, ascending. Raises ``CapacityError`` if there are more of them than slots."""
     free = np.ones(traffic.n_clusters, bool)
     for cluster, (x, y) in fixed.items():
@@ -118,27 +149,56 @@ def routers(slots: Slots, slot_of: ArrayLike, fixed: Fixed) -> tuple[Ints, Ints]
     return x, y
 
 
-def cost(traffic: Traffic, slots: Slots, slot_of: ArrayLike, fixed: Fixed | None = None) -> float:
+def cost(traffic: Flows, slots: Slots, slot_of: ArrayLike, fixed: Fixed | None = None) -> float:
     """Cost of a placement, straight from its definition: the oracle for every kernel.
 
     ``slot_of``: integers (n_clusters,), the slot of each cluster; ignored for clusters that are ``fixed`` at a router.
     """
-    x, y = routers(slots, slot_of, fixed or {})
-    total = np.zeros(len(traffic.source))
-    for place, chip, ring in ((x, slots.mesh_columns, slots.ring_columns), (y, slots.mesh_rows, slots.ring_rows)):
-        hops, borders = lengths(place[traffic.source], place[traffic.target], chip, ring)
-        total += hops + borders * slots.crossing_cost
-    return float((traffic.weight * total).sum())
+    return costs(traffic, slots, [slot_of], fixed)[0]
 
 
-def lengths(one: Ints, other: Ints, chip: int, ring: int) -> tuple[Ints, Ints]:
-    """Hops and chip borders between routers of an axis, int64; ``ring`` routers once round, 0 for a line.
+def costs(traffic: Flows, slots: Slots, placements: Sequence[ArrayLike], fixed: Fixed | None = None) -> list[float]:
+    """``cost`` of several placements, which share the way through the edges. Sums of whole weights are exact."""
+    axes = [_axes(slots, slot_of, fixed or {}) for slot_of in placements]
+    hops: list[float] = [0] * len(axes)
+    borders: list[float] = [0] * len(axes)
+    for part in traffic.parts():
+        weight = part.weight.astype(np.int64) if part.weight.dtype.kind in "iu" else part.weight
+        for number, both in enumerate(axes):
+            for axis in both:
+                far, crossed = lengths(axis, part.source, part.target)
+                hops[number] += (weight @ far).item()
+                borders[number] += (weight @ crossed).item()
+    return [far + crossed * slots.crossing_cost for far, crossed in zip(hops, borders, strict=True)]
+
+
+class Axis(NamedTuple):
+    """Where clusters are along one axis: router and chip, int32 (n_clusters,); ``ring``: routers once round, 0 for a
+    line; ``round_borders``: chip borders once round.
+    """
+
+    place: Int32
+    chip: Int32
+    ring: int
+    round_borders: int
+
+
+def _axes(slots: Slots, slot_of: ArrayLike, fixed: Fixed) -> list[Axis]:
+    sizes = ((slots.mesh_columns, slots.ring_columns), (slots.mesh_rows, slots.ring_rows))
+    return [
+        Axis(place.astype(np.int32), (place // chip).astype(np.int32), ring, ring // chip if ring > chip else 0)
+        for place, (chip, ring) in zip(routers(slots, slot_of, fixed), sizes, strict=True)
+    ]
+
+
+def lengths(axis: Axis, one: Int32, other: Int32) -> tuple[Int32, Int32]:
+    """Hops and chip borders along ``axis`` between clusters, int32.
 
     A packet goes round where that is fewer hops (``neurochip.noc.mesh``), not of two equal ways.
     """
-    hops, borders = np.abs(one - other), np.abs(one // chip - other // chip)
-    if not ring:
+    hops: Int32 = np.abs(axis.place[one] - axis.place[other])
+    borders: Int32 = np.abs(axis.chip[one] - axis.chip[other])
+    if not axis.ring:
         return hops, borders
-    round_borders = ring // chip if ring > chip else 0
-    goes_round = 2 * hops > ring
-    return np.where(goes_round, ring - hops, hops), np.where(goes_round, round_borders - borders, borders)
+    goes_round = 2 * hops > axis.ring
+    return np.where(goes_round, axis.ring - hops, hops), np.where(goes_round, axis.round_borders - borders, borders)

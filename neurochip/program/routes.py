@@ -82,14 +82,20 @@ class Fan(NamedTuple):
         for begin, end in zip(starts, np.append(starts[1:], len(self.tile)), strict=True):
             yield self._replace(tile=self.tile[begin:end], group=self.group[begin:end])
 
-    def routes(self) -> Int32:
-        """(routes, 3) int32: source tile, port, delay of every route, in order."""
+    def ports_reached(self) -> Int32:
+        """(routes,) int32: the port of every route, in order."""
         readers = self.readers
         first = self.groups.start[self.group] - (np.cumsum(readers) - readers)
-        rows = np.empty((int(readers.sum()), 3), np.int32)
-        rows[:, 0] = np.repeat(self.tile, readers)
-        rows[:, 1] = self.groups.ports[np.repeat(first, readers) + np.arange(len(rows))]
-        rows[:, 2] = self.delay
+        place = np.repeat(first, readers)
+        place += np.arange(len(place))
+        ports: Int32 = self.groups.ports[place]
+        return ports
+
+    def routes(self) -> Int32:
+        """(routes, 3) int32: source tile, port, delay of every route, in order."""
+        ports = self.ports_reached()
+        rows = np.empty((len(ports), 3), np.int32)
+        rows[:, 0], rows[:, 1], rows[:, 2] = np.repeat(self.tile, self.readers), ports, self.delay
         return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from compiler.mapping.coarsen import coarsen
 from compiler.mapping.kernels import anneal as kernels
-from compiler.mapping.kernels.links import gather_rows
+from compiler.mapping.linking import linked, merged
 from compiler.mapping.place import METHODS, Slots, Traffic, compare, cost, place
 from compiler.mapping.seating import Problem, pose
 from neurochip.errors import CapacityError, InputError
@@ -55,21 +56,57 @@ def test_every_cluster_gets_a_slot_of_its_own_at_the_cost_stated(seed: int, meth
     assert found.cost == cost(traffic, slots, found.slot, fixed)
 
 
+def sums_of(links: kernels.Links) -> dict[tuple[int, int], float]:
+    """(cluster, neighbour) -> weight; each once."""
+    owner = np.repeat(np.arange(len(links.start) - 1), np.diff(links.start).astype(int)).tolist()
+    pairs = list(zip(owner, links.target.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    return dict(zip(pairs, links.weight.tolist(), strict=True))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_links_hold_every_edge_at_both_ends_with_the_sum_of_its_weights(seed: int, whole: bool) -> None:
+    traffic = random_traffic(seed, 9)
+    if not whole:
+        traffic = Traffic(9, traffic.source, traffic.target, traffic.weight / 4)
+    links, scale = linked(traffic, np.arange(1, 9), 5.0)
+    sums: dict[tuple[int, int], float] = {}
+    for i, j, w in zip(traffic.source.tolist(), traffic.target.tolist(), traffic.weight.tolist(), strict=True):
+        for pair in ((i, j), (j, i)) if i != j and w else ():
+            sums[pair] = sums.get(pair, 0.0) + w
+    found = sums_of(links)
+    assert found.keys() == sums.keys()
+    assert scale == 1 or not whole
+    assert all(abs(found[pair] - scale * sums[pair]) <= 0.5 for pair in sums)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_links_between_groups_do_not_depend_on_how_many_rows_are_merged_at_a_time(seed: int, at_once: int) -> None:
+    links, _ = linked(random_traffic(seed, 12), np.arange(12), 5.0)
+    group = np.random.default_rng(seed).permutation(np.arange(12) // 3)
+    with patch("compiler.mapping.linking._AT_ONCE", at_once):
+        few = merged(links, group)
+    whole = merged(links, group)
+    assert all(np.array_equal(one, other) for one, other in zip(few, whole, strict=True))
+    sums: dict[tuple[int, int], float] = {}
+    for (i, j), w in sums_of(links).items():
+        if group[i] != group[j]:
+            pair = (int(group[i]), int(group[j]))
+            sums[pair] = sums.get(pair, 0) + w
+    assert sums_of(whole) == sums
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
-def test_rows_of_neighbours_hold_every_edge_at_both_ends_with_the_sum_of_its_weights(seed: int) -> None:
+def test_heavy_sums_of_links_shrink_alike(seed: int) -> None:
     traffic = random_traffic(seed, 9)
-    ends, weight = (traffic.source.astype(np.int32), traffic.target.astype(np.int32)), traffic.weight.astype(np.float64)
-    start, neighbour, total = gather_rows(*ends, weight, 9)
-    sums: dict[tuple[int, int], float] = {}
-    for i, j, w in zip(*ends, weight, strict=True):
-        if i != j:
-            for pair in ((int(i), int(j)), (int(j), int(i))):
-                sums[pair] = sums.get(pair, 0.0) + w
-    owner = np.repeat(np.arange(9), np.diff(start)).tolist()
-    found = zip(zip(owner, neighbour.tolist(), strict=True), total.tolist(), strict=True)
-    assert len(neighbour) == len(sums)
-    assert dict(found) == sums
+    heavy = Traffic(9, traffic.source, traffic.target, traffic.weight * (1 << 40))
+    links, scale = linked(heavy, np.arange(9), 1.0)
+    plain, _ = linked(traffic, np.arange(9), 1.0)
+    assert (links.weight == np.rint(plain.weight * 2.0**40 * scale)).all()
+    assert scale < 1 or not len(links.weight)
 
 
 @settings(max_examples=10, deadline=None)
