@@ -151,7 +151,8 @@ def compile_encoded(
     costs = chip.costs(options.profile)
     report("import", lambda: print_graph(graph))
     quantised = run_passes(graph, chip, weights.bits, report, options.approximate, place)
-    lowered = lower_graph(quantised, chip, weights.bits)
+    lowered, layers = lower_graph(quantised, chip, weights.bits), layers_of(quantised)
+    del quantised  # its weights are those of the network in another order
     choices = Choices(
         weight_bits=weights.bits, attention=wanted, approximate=options.approximate,
         max_interval=options.max_interval, sums=options.sums != "none",
@@ -173,7 +174,7 @@ def compile_encoded(
         ignored=graph.ignored,
         approximate=options.approximate,
     )
-    program = mapped(legal, chip, origin, layers_of(quantised), report)
+    program = mapped(legal, chip, origin, layers, report)
     check_program(program)
     report("mapping", lambda: print_mapping(program))
     return program
@@ -224,13 +225,13 @@ def run_passes(
         host_neurons=chip.encoder.delivery == "spikes", approximate=approximate,
         encoder=encoder, input_bits=min(8, chip.activation_bits) if encoder == "core" else 8,
     )  # fmt: skip
-    verify(graph)
+    latest = [verify(graph)]
+    del graph
     for item in PASSES:
-        graph = item.run(graph, target)
-        verify(graph)
+        latest.append(verify(item.run(latest.pop(), target)))  # no pass's result outlives the next pass's need of it
         if report is not None:
-            report(item.name, partial(print_graph, graph))
-    return graph
+            report(item.name, partial(print_graph, latest[0]))
+    return latest[0]
 
 
 def legalise(network: Network, chip: ChipSpec, choices: Choices, report: Report | None = None) -> Network:

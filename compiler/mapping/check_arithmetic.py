@@ -121,7 +121,7 @@ def _weighted(network: Network, population: Population, chip: ChipSpec) -> Itera
     x, z = (network.by_name[p.sources[0].population] for p in (matrix, gated))
     ends = []
     for sign in (0, 1):
-        sums = _clipped(matrix.weight.astype(np.int64), sign).sum(axis=(0, 1)) * x.high + matrix.bias
+        sums = _clipped(matrix.weight, sign).sum(axis=(0, 1)) * x.high + matrix.bias
         part = (np.maximum(sums, 0) if sign else np.minimum(sums, 0)).reshape(gated.heads, -1)
         rows, columns = matrix.grid(x.height, x.width)
         most = part.sum(axis=1) if gated.over == "channels" else part * rows * columns
@@ -221,7 +221,7 @@ def current_range(network: Network, projection: Projection) -> tuple[Ints, Ints]
         return np.zeros(target.channels, np.int64), np.full(target.channels, held << projection.shift, np.int64)
     spikes = sum(network.by_name[s.population].high for s in projection.sources)
     if isinstance(projection, Dense | Gather):
-        taps = projection.weight.astype(np.int64)[None, None]
+        taps = projection.weight[None, None]
         times = source.positions // target.positions if isinstance(projection, Gather) else 1
         least, most = _clipped(taps, 0)[0, 0] * times, _clipped(taps, 1)[0, 0] * times
     elif isinstance(projection, Conv):
@@ -261,7 +261,7 @@ def is_link(projection: Projection, network: Network) -> TypeGuard[Pool]:
     return network.by_name[projection.sources[0].population].neuron.kind == "graded"
 
 
-def _clipped(weight: Ints, sign: int) -> Ints:
+def _clipped(weight: NDArray[np.integer], sign: int) -> Ints:
     """Sum over the input channels of the weights of one sign (0: negative, 1: positive); (kh, kw, C_out)."""
     part: Ints = (np.maximum(weight, 0) if sign else np.minimum(weight, 0)).sum(axis=2, dtype=np.int64)
     return part
@@ -276,7 +276,7 @@ def _window_range(
     """Extreme sums over the windows that really occur: at a border, or on a small grid, fewer taps are inside."""
     extremes = []
     for sign, pick in ((0, np.min), (1, np.max)):
-        taps = _clipped(weight.astype(np.int64), sign)
+        taps = _clipped(weight, sign)
         spans = [
             sorted({_inside(o, taps.shape[a], stride[a], padding[a], grids[0][a]) for o in range(grids[1][a])})
             for a in (0, 1)

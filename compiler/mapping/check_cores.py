@@ -169,7 +169,10 @@ def _synapse_words(program: Program) -> Ints:
             copies = _volume(program.ports[synapses["port"][mine]][list(_columns(_AXES[:2]))])
         # few distinct channel ranges, many cores
         shapes, which = np.unique(blocks[:, 1:], axis=0, return_inverse=True)
-        words = np.array([_block_words(program, projection, shape, stored) for shape in shapes.tolist()], np.int64)
+        taps = _distinct_taps(program, projection)
+        words = np.array(
+            [_block_words(program, projection, shape, stored, taps) for shape in shapes.tolist()], np.int64
+        )
         if len(blocks):
             total += _counts(blocks[:, 0], words[which.reshape(-1)] * copies, len(total))
     return total
@@ -191,8 +194,8 @@ def _lines(program: Program) -> Ints:
     return np.array([max(1, len(bundle[0].types)) for bundle in program.bundles], np.int64)
 
 
-def _block_words(program: Program, projection: Projection, channels: list[int], stored: int) -> int:
-    """Words of a block whose ``channels`` are tile c0, c1 and port c0, c1."""
+def _block_words(program: Program, projection: Projection, channels: list[int], stored: int, taps: int) -> int:
+    """Words of a block whose ``channels`` are tile c0, c1 and port c0, c1; ``taps``: see ``_distinct_taps``."""
     t0, t1, s0, s1 = channels
     chip = program.chip
     if isinstance(projection, Product) and projection.method == "plastic":
@@ -219,14 +222,18 @@ def _block_words(program: Program, projection: Projection, channels: list[int], 
     targets = np.bincount(np.arange(t0, t1) // per_out, minlength=projection.groups)
     reached, times = np.unique(targets[np.arange(s0, s1) // per_in], return_counts=True)
     words = sum(int(m) * _list_words(kh * kw * int(k), True, chip, stored) for k, m in zip(reached, times, strict=True))
-    apart = _distinct_taps(program, projection) * (s1 - s0) * _list_words(t1 - t0, skips, chip, stored)
+    apart = taps * (s1 - s0) * _list_words(t1 - t0, skips, chip, stored)
     return min(words, apart) if apart else words
 
 
-def _distinct_taps(program: Program, projection: Conv | MaxConv) -> int:
-    """Of a convolution to one position that has equal taps: how many differ. Positions may share lists of one tap."""
+def _distinct_taps(program: Program, projection: Projection) -> int:
+    """Of a convolution to one position that has equal taps: how many differ; else 0. Positions may share lists of one
+    tap.
+    """
+    if not isinstance(projection, Conv):
+        return 0
     alone = program.network.by_name[projection.target].positions == 1 and projection.groups == 1
-    if isinstance(projection, MaxConv) or not alone or not program.chip.weight_sharing:
+    if not alone or not program.chip.weight_sharing:
         return 0
     flat = np.ascontiguousarray(projection.weight).reshape(-1, projection.weight[0, 0].size)
     distinct = len(np.unique(flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize)))))

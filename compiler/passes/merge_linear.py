@@ -39,9 +39,9 @@ class MergeLinear:
 
     def run(self, graph: Graph, target: Target) -> Graph:
         """Raises UnsupportedError where the border of an image would see something else than before."""
-        for found in graph.of_type(*SECOND):
-            graph = _merged(graph, graph.node(found.name))
-        return graph.without_dead_nodes()
+        for name in [node.name for node in graph.of_type(*SECOND)]:
+            graph = _merged(graph, graph.node(name)).without_dead_nodes()
+        return graph
 
 
 def _merged(graph: Graph, second: Node) -> Graph:
@@ -88,25 +88,31 @@ def composed(first: Node, second: Node) -> Conv2d:
 
 def _taps(a: Conv2d, b: Conv2d) -> tuple[Floats, int]:
     """Weight and groups of b behind a; layers that work channel by channel keep the groups of the other."""
-    first, second = a.weight.astype(np.float64), b.weight.astype(np.float64)
+    first, second = (op.weight.astype(np.float64, copy=False) for op in (a, b))
+    left, right = first[..., None, None], second[:, :, None, None]
     if b.groups == len(second) == len(first):
-        products, groups = np.einsum("oiyx,ovw->oiyxvw", first, second[:, 0]), a.groups
+        groups = a.groups
     elif a.groups == len(first) and first.shape[1] == 1 and second.shape[1] * b.groups == len(first):
-        group = np.arange(len(second)) // (len(second) // b.groups)
-        own = first[:, 0].reshape(b.groups, second.shape[1], *a.kernel)[group]
-        products, groups = np.einsum("oiyx,oivw->oiyxvw", own, second), b.groups
+        groups = b.groups
+        left = left.reshape(groups, second.shape[1], *left.shape[2:])
+        left = left if groups == 1 else left[np.arange(len(second)) // (len(second) // groups)]
     else:
-        products, groups = np.einsum("miyx,omvw->oiyxvw", _dense(a), _dense(b), optimize=True), 1
+        groups = 1
+        left = np.einsum("miyx,omvw->oiyxvw", _dense(a), _dense(b), optimize=True)
+        right = np.ones((1, 1, 1, 1, *b.kernel))
     (kh, kw), (sy, sx) = a.kernel, a.stride
-    weight = np.zeros((*products.shape[:2], kh + (b.kernel[0] - 1) * sy, kw + (b.kernel[1] - 1) * sx))
-    for v in range(b.kernel[0]):
-        for w in range(b.kernel[1]):
-            weight[:, :, v * sy : v * sy + kh, w * sx : w * sx + kw] += products[..., v, w]
+    channels = np.broadcast_shapes(left.shape[:2], right.shape[:2])
+    weight = np.zeros((*channels, kh + (b.kernel[0] - 1) * sy, kw + (b.kernel[1] - 1) * sx))
+    left = np.broadcast_to(left, (*left.shape[:4], *b.kernel))
+    for v, w in np.ndindex(b.kernel):
+        weight[:, :, v * sy : v * sy + kh, w * sx : w * sx + kw] += left[..., v, w] * right[..., v, w]
     return weight, groups
 
 
 def _dense(op: Conv2d) -> Floats:
     """The weight without groups, (O, I, kh, kw)."""
+    if op.groups == 1:
+        return op.weight.astype(np.float64, copy=False)
     outputs, per_in = op.weight.shape[:2]
     per_out = outputs // op.groups
     weight = np.zeros((outputs, per_in * op.groups, *op.kernel))
@@ -158,14 +164,15 @@ def _over_positions(graph: Graph, second: Node, first: Node) -> Graph:
     if isinstance(op, Linear) or (op.kernel == (1, 1) and op.padding == (0, 0) and op.stride == (1, 1)):
         axes = tuple(range(len(graph.type_of(first).shape) - 1)) if isinstance(op, Linear) else (1, 2)
         weight = op.weight.astype(np.float64) if isinstance(op, Linear) else _dense(op)[:, :, 0, 0]
+        weight = weight[order] * share
         step: Op = Sum(axes=axes)
     else:
-        shape = graph.input_types(first)[0].shape
-        weight = _seen_everywhere(op, shape, graph.type_of(first).shape)
+        weight = _seen_everywhere(op, order, graph.input_types(first)[0].shape, graph.type_of(first).shape)
+        weight *= share  # in place: the largest weights of all
         step = Reshape(shape=(weight.shape[1],))
     for i, name in enumerate(first.inputs):
         inputs.append(Node(graph.fresh_name(f"{second.name}.{step.mnemonic}{i + 1}"), step, (name,)))
-    ops: list[Op] = [Linear(weight=weight[order] * share, bias=bias)]
+    ops: list[Op] = [Linear(weight=weight, bias=bias)]
     result = graph.type_of(second).shape
     ops += [Reshape(shape=result)] if result != (len(order),) else []
     return _replaced(graph, second, tuple(node.name for node in inputs), ops, inputs)
@@ -184,15 +191,22 @@ def _channel_sums(graph: Graph, second: Node, first: Node) -> Index | None:
     return channel[:, 0] if whole else None
 
 
-def _seen_everywhere(op: Conv2d, shape: tuple[int, ...], result: tuple[int, ...]) -> Floats:
-    """(O, I * H * W): the sum over all positions of a convolution, as a matrix on its flattened input."""
-    inside = []
+def _seen_everywhere(op: Conv2d, order: Index, shape: tuple[int, ...], result: tuple[int, ...]) -> Floats:
+    """(O, I * H * W): the sum over all positions of channels ``order`` of a convolution, as a matrix on its flattened
+    input. Few of its taps differ, as only those near the border are seen less often.
+    """
+    inside, which = [], []
     for size, outputs, kernel, stride, padding in zip(
         shape[1:], result[1:], op.kernel, op.stride, op.padding, strict=True
     ):
         at = np.arange(size)[:, None] + padding - np.arange(kernel)  # stride times the output whose tap sees it
-        inside.append(((at % stride == 0) & (at >= 0) & (at // stride < outputs)).astype(np.float64))
-    weight: Floats = np.einsum("oiab,ya,xb->oiyx", _dense(op), *inside, optimize=True)
+        seen = (at % stride == 0) & (at >= 0) & (at // stride < outputs)
+        distinct, place = np.unique(seen, axis=0, return_inverse=True)
+        inside.append(distinct.astype(np.float64))
+        which.append(place.ravel())
+    weight: Floats = np.einsum("oiab,ya,xb->oiyx", _dense(op)[order], *inside, optimize=True)
+    for axis, place in enumerate(which):
+        weight = weight.take(place, axis=2 + axis)
     return weight.reshape(len(weight), -1)
 
 

@@ -10,6 +10,7 @@ from math import ceil, floor, log2
 import numpy as np
 
 from compiler.ir.ops import Floats, Neuron, Weights
+from compiler.ir.ops.base import row_blocks
 
 FIRING_RATE = 0.2
 """Spikes per neuron and step assumed when errors of weights and biases are compared; published spiking
@@ -115,7 +116,10 @@ def squared_error(layers: Sequence[Synapses], q: float, levels: Levels) -> float
 def integer_weights(weight: Weights, q: float, levels: Levels) -> Weights:
     """``levels.nearest(weight / q)`` in the smallest of int8 and int16 that holds all levels."""
     dtype = np.int8 if levels.low >= -128 and levels.high <= 127 else np.int16
-    return levels.nearest(weight.astype(np.float64) / q).astype(dtype)
+    whole: Weights = np.empty(weight.shape, dtype)
+    for rows in row_blocks(weight):
+        whole[rows] = levels.nearest(weight[rows].astype(np.float64) / q)
+    return whole
 
 
 def integer_bias(bias: Weights | None, q: float) -> Weights | None:
@@ -165,4 +169,4 @@ def _largest(layers: Sequence[Synapses]) -> float:
 
 
 def _peak(array: Weights) -> float:
-    return float(np.abs(array.astype(np.float64)).max(initial=0.0))
+    return max(float(array.max(initial=0)), -float(array.min(initial=0)))

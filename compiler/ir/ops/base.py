@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ Floats = NDArray[np.float64]
 
 Weights = NDArray[Any]
 """Stored parameters: float32 on import, integers after ``quantise``; always computed with in float64."""
+
+ELEMENTS_AT_ONCE = 1 << 17
+"""Parameters that are converted to float64 at a time: a megabyte, which stays in a cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +115,21 @@ def is_integer(array: Weights | None) -> bool:
 
 def weighted_interval(rows: Weights, bias: Weights | None, low: float, high: float) -> tuple[float, float]:
     """Bounds of ``rows @ x + bias`` for x in low..high; ``rows`` is (outputs, fan-in)."""
-    weight = rows.astype(np.float64)
-    positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
-    offset = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
-    smallest = scaled(positive, low) + scaled(negative, high) + offset
-    largest = scaled(positive, high) + scaled(negative, low) + offset
-    return float(smallest.min()), float(largest.max())
+    ends = []
+    for block in row_blocks(rows):
+        weight = rows[block].astype(np.float64)
+        positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+        offset = np.zeros(len(weight)) if bias is None else bias[block].astype(np.float64)
+        smallest = scaled(positive, low) + scaled(negative, high) + offset
+        largest = scaled(positive, high) + scaled(negative, low) + offset
+        ends.append((float(smallest.min()), float(largest.max())))
+    return min(least for least, _ in ends), max(most for _, most in ends)
+
+
+def row_blocks(array: Weights) -> Iterator[slice]:
+    """Slices of the first axis of at most ``ELEMENTS_AT_ONCE`` elements, or of one row."""
+    rows = max(1, ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))
+    return (slice(begin, begin + rows) for begin in range(0, len(array), rows))
 
 
 def scaled(weights: Floats, bound: float) -> Floats:
