@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.mapping.axes import Range, reached, read_box
+from compiler.mapping.core_traffic import sent_neurons
 from compiler.mapping.demand import (
     Ints,
     bias_axons,
@@ -40,7 +41,7 @@ from neurochip.network.projections import (
     Source,
 )
 from neurochip.program.image import PORTS, SYNAPSES, TILES, USE, Table, uses_axons
-from neurochip.program.routes import Fan, Routing, routing_of
+from neurochip.program.routes import Routing, routing_of
 
 BOX = ("y0", "y1", "x0", "x1", "c0", "c1")
 
@@ -251,17 +252,6 @@ def block_words(network: Network, projection: Projection, c0: Ints, c1: Ints, ch
         repeated = repeated_lists(projection, target, chip)
         return np.minimum(words, per_in * repeated * list_words(width, gaps, chip, bits)) if repeated else words
     return np.asarray((last - first) * list_words(width, gaps, chip, bits))
-
-
-def sent_neurons(tiles: Table, fan: Fan) -> Ints:
-    """(n,) int64: neurons of each source tile inside the box it sends to: its output axons for each reader."""
-    tile, box = tiles[fan.tile], fan.boxes
-    total = np.ones(len(tile), np.int64)
-    for axis, name in enumerate("yxc"):
-        low = np.maximum(tile[f"{name}0"], box[:, 2 * axis])
-        high = np.minimum(tile[f"{name}1"], box[:, 2 * axis + 1])
-        total *= high - low
-    return total
 
 
 def add_at(target: NDArray[np.int32], index: NDArray[np.integer], amount: NDArray[np.integer]) -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.emit import sent_neurons
-from compiler.mapping.traffic import Edges, Int32, Traffic
+from compiler.mapping.traffic import Edges, Int32, Ints, Traffic
 from neurochip.program.image import Table
-from neurochip.program.routes import Routing
+from neurochip.program.routes import Fan, Routing
 
 ROUTES_AT_ONCE = 1 << 18
 """Routes that are worked out together: their edges fit the second-level cache."""
@@ -50,3 +49,14 @@ class CoreTraffic:
         columns = zip(Edges(nothing, nothing, nothing), *self.parts(), strict=True)
         source, target, weight = (np.concatenate(column) for column in columns)
         return Traffic(self.n_clusters, source, target, weight)
+
+
+def sent_neurons(tiles: Table, fan: Fan) -> Ints:
+    """(n,) int64: neurons of each source tile inside the box it sends to: its output axons for each reader."""
+    tile, box = tiles[fan.tile], fan.boxes
+    total = np.ones(len(tile), np.int64)
+    for axis, name in enumerate("yxc"):
+        low = np.maximum(tile[f"{name}0"], box[:, 2 * axis])
+        high = np.minimum(tile[f"{name}1"], box[:, 2 * axis + 1])
+        total *= high - low
+    return total
