@@ -281,13 +281,13 @@ def count_readers(begin: Ints, end: Ints, size: int) -> Ints:
 
 def worst_block(weights: Ints, length: Ints) -> Ints:
     """Largest sum of ``weights`` over the blocks [0, length), [length, 2 length), ..., for each ``length``."""
-    sums = np.concatenate([[0], np.cumsum(weights)])
     size = len(weights)
-    worst = {}
-    for n in np.unique(length):
-        start, stop = blocks(size, int(n))
-        worst[int(n)] = int((sums[stop] - sums[start]).max())
-    return np.array([worst[int(n)] for n in length], np.int64)
+    if (weights == weights[0]).all():
+        return np.asarray(weights[0] * np.minimum(length, size))
+    sums = np.concatenate([[0], np.cumsum(weights)])
+    lengths, which = np.unique(length, return_inverse=True)
+    parts = (blocks(size, int(n)) for n in lengths)
+    return np.array([(sums[stop] - sums[start]).max() for start, stop in parts], np.int64)[which]
 
 
 def route_count(
@@ -343,20 +343,16 @@ def source_traffic(network: Network, population: Population, shape: tuple[Ints, 
 
 def read_total(window: Window, length: Ints, size: int) -> NDArray[np.float64]:
     """Inputs along one axis read by all blocks of ``length`` outputs together."""
-    totals = {}
-    for n in np.unique(length):
-        begin, end = window.inputs(*blocks(size, int(n)))
-        totals[int(n)] = float((end - begin).sum())
-    return np.array([totals[int(n)] for n in length])
+    lengths, which = np.unique(length, return_inverse=True)
+    ranges = (window.inputs(*blocks(size, int(n))) for n in lengths)
+    return np.array([float((end - begin).sum()) for begin, end in ranges])[which]
 
 
 def channel_total(projection: Projection, source: Population, target: Population, length: Ints) -> NDArray[np.float64]:
     """Source channels read by all blocks of ``length`` target channels together."""
-    totals = {}
-    for n in np.unique(length):
-        begin, end = source_channels(projection, source, target, *blocks(target.channels, int(n)))
-        totals[int(n)] = float((end - begin).sum())
-    return np.array([totals[int(n)] for n in length])
+    lengths, which = np.unique(length, return_inverse=True)
+    ranges = (source_channels(projection, source, target, *blocks(target.channels, int(n))) for n in lengths)
+    return np.array([float((end - begin).sum()) for begin, end in ranges])[which]
 
 
 def _does_not_fit(
