@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,8 +191,9 @@ class Clock:
             ),
         )
 
-    def new_ledger(self, ticks: int, inputs: int) -> Ledger:
-        """Empty books of several ticks."""
+    def new_ledger(self, ticks: int, inputs: int, *, together: bool) -> Ledger:
+        """Empty books of several ticks; ``together``: those of a place lie side by side."""
+        order: Literal["C", "F"] = "C" if together else "F"
         cores, links = len(self.board.noc_core), 4 * self.board.mesh.n_routers
         return Ledger(
             ops=np.zeros((ticks, len(LISTS), inputs, cores), np.int64),
@@ -201,8 +202,8 @@ class Clock:
             spikes=np.zeros((ticks, inputs, cores), np.int64),
             sent=np.zeros((ticks, inputs, cores), np.int64),
             longest=np.zeros((ticks, inputs), np.int64),
-            received=np.zeros((3 * (cores + 1), ticks * inputs), np.int64),
-            spans=np.zeros((links, ticks * inputs), np.int64),
+            received=np.zeros((3 * (cores + 1), ticks * inputs), np.int64, order),
+            spans=np.zeros((links, ticks * inputs), np.int64, order),
             until=np.full(cores // BLOCK + 1, -1, np.int64),
         )
 

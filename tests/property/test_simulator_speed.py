@@ -27,8 +27,10 @@ from neurochip.sim.kernels.synapses import Window
 from neurochip.sim.kernels.traffic import Books, book_packets
 from neurochip.sim.trace import Trace
 from tests.property.test_simulator import mapped
+from tests.property.test_spike_streams import compiled, spikes, summed
 from tests.small_chips import small_chip
 from tests.strategies import random_arithmetic, random_network
+from tests.stream_networks import stacked
 
 SEEDS = st.integers(0, 1_000_000)
 
@@ -133,11 +135,29 @@ def test_layer_by_layer_counts_what_tick_by_tick_counts(seed: int, threads: int,
     network, x = random_network(seed, arithmetic=arithmetic, rare=seed % 3 == 0)
     program = mapped(with_relays(network))
     assume(prepared(program)[3] is not None)
+    assert_equal_to_ticks(program, x, threads)
+
+
+def assert_equal_to_ticks(program: Program, x: np.ndarray, threads: int) -> None:
     layers = run_program(program, x, threads=threads)
     with patch("neurochip.sim.engine.wave_plans", return_value=None):
         ticks = run_program(replace(program), x)
     assert_equal(layers, ticks)
     assert np.array_equal(layers.cores.busy_ns, ticks.cores.busy_ns), "sums of times are added up in one order"
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(2, 5), st.integers(1, 3), st.integers(1, 3), st.sets(st.integers(0, 4), min_size=1), st.integers(0, 999)
+)
+def test_counts_that_travel_spike_by_spike_are_booked_in_their_ticks(
+    depth: int, side: int, timesteps: int, levels: set[int], seed: int
+) -> None:
+    network = stacked(depth, 4, side, timesteps, seed)
+    chip = small_chip()
+    program = compiled(summed(network, levels, chip), chip)
+    assert prepared(program)[3] is not None
+    assert_equal_to_ticks(program, spikes(network, seed), 1 + seed % 2)
 
 
 LATENCY = Timing(x_latency=3, y_latency=5, chip_latency=7)

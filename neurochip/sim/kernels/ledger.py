@@ -16,11 +16,13 @@ BLOCK_BITS = 6
 
 
 class Ledger(NamedTuple):
-    """``kernels.ticks.Work`` of S ticks, tick n in slot n % S; all int64.
+    """``kernels.ticks.Work`` of S ticks, tick n in slot n % S; step t is booked ``interval`` * t ticks after the first.
+
+    All int64.
 
     ``ops`` (S, 5, B, n_cores); ``processor_ops``, ``active``, ``spikes``, ``sent`` (S, B, n_cores); ``longest`` (S, B).
-    ``received`` (3 * (n_cores + 1), S * B) and ``spans`` (4 * height * width, S * B) have the slots of a place side by
-    side, column slot * B + input, as all steps of a population are booked together.
+    ``received`` (3 * (n_cores + 1), S * B) and ``spans`` (4 * height * width, S * B), column slot * B + input, have the
+    slots of a place side by side if all steps of a population are booked together.
     ``until`` (blocks + 1,): last tick in which a block of cores may have something booked.
     """
 
@@ -36,20 +38,24 @@ class Ledger(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def scatter(values: NDArray[np.int32], cores: NDArray[np.int32], book: Counts, until: Counts, tick: int) -> None:
-    """Add ``values`` (steps * inputs, n) to ``book`` (S, B, n_cores) of ``cores`` (n,), step t in tick ``tick + t``."""
+def scatter(
+    values: NDArray[np.int32], cores: NDArray[np.int32], book: Counts, until: Counts, tick: int, interval: int
+) -> None:
+    """Add ``values`` (steps * inputs, n) to ``book`` (S, B, n_cores) of ``cores`` (n,), the first step in ``tick``."""
     slots, inputs, _ = book.shape
+    last = tick + (len(values) // inputs - 1) * interval
     for i in range(len(cores)):
-        until[cores[i] >> BLOCK_BITS] = tick + slots - 1
+        block = cores[i] >> BLOCK_BITS
+        until[block] = max(until[block], last)
     for lane in range(len(values)):
-        row, sums = values[lane], book[(tick + lane // inputs) % slots, lane % inputs]
+        row, sums = values[lane], book[(tick + lane // inputs * interval) % slots, lane % inputs]
         for i in range(len(cores)):
             sums[cores[i]] += row[i]
 
 
 @njit(cache=True, nogil=True)
 def book_steps(packets: NDArray[np.int32], fanout: Fanout, ledger: Ledger, tick: int) -> Counts:
-    """Book packets (steps * inputs, K) of each box, step t in tick ``tick + t``; as ``kernels.traffic.book_packets``.
+    """Book packets (S * inputs, K) of each box, step t in tick ``tick + t``; as ``kernels.traffic.book_packets``.
 
     Returns totals of (packets, hops x, hops y, crossings, local, to processors).
     """

@@ -289,6 +289,36 @@ def _narrow_current(
 
 
 @njit(cache=True, nogil=True)
+def count_steps(steps: Steps, rules: Rules, high: int) -> tuple[int, int]:
+    """Neurons that forget between steps: ``spikes`` = the sum in units of the threshold, 0..``high`` at most 255.
+
+    ``touched``: whether the sum is not 0. Returns wrapped currents, sums beyond ``high``.
+    """
+    n_steps, n_rows, n_channels = steps.touched.shape
+    inputs, positions = len(steps.spikes) // n_steps, steps.spikes.shape[1]
+    top = np.int64(1) << (rules.current_bits - 1)
+    unit, halvings = np.int64(rules.threshold), 0
+    while np.int64(1) << halvings < unit:
+        halvings += 1
+    exact = np.int64(1) << halvings == unit
+    wraps = over = 0
+    for p in range(n_rows):
+        row = (steps.item * positions + steps.first + p) % steps.constant.shape[1]
+        for t in range(n_steps):
+            extra, charge = steps.constant[t % len(steps.constant), row], _charge(steps, t, p)
+            spikes, touched = steps.spikes[t * inputs + steps.item, steps.first + p], steps.touched[t, p]
+            for c in range(n_channels):
+                full = (np.int64(charge[c]) << rules.shift) + extra[c]
+                u = ((full + top) & (2 * top - 1)) - top if rules.current_wraps else min(max(full, 1 - top), top - 1)
+                wraps += u != full
+                value = max(u >> halvings if exact else u // unit, np.int64(0))
+                over += value > high
+                spikes[c] = min(value, high)
+                touched[c] = u != 0
+    return wraps, over
+
+
+@njit(cache=True, nogil=True)
 def requantise(
     sums: NDArray[np.float64],
     bias: NDArray[np.int64],

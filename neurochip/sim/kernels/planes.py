@@ -154,6 +154,18 @@ def ones(payload: NDArray[np.int32], out: Plane) -> None:
 
 
 @njit(cache=True, nogil=True)
+def above(values: Plane, least: int, out: Plane) -> int:
+    """``out`` = whether each of ``values`` exceeds ``least``; returns how many do."""
+    counts, found, some = values.reshape(-1), out.reshape(-1), np.int64(0)
+    bound = np.uint8(least)
+    for i in range(len(counts)):
+        more = counts[i] > bound
+        found[i] = more
+        some += more
+    return int(some)
+
+
+@njit(cache=True, nogil=True)
 def add_planes(plane: Plane, out: Plane) -> None:
     """``out += plane``, both of one shape."""
     values, sums = plane.reshape(-1), out.reshape(-1)

@@ -15,7 +15,7 @@ from neurochip.network.network import Population
 from neurochip.sim import products
 from neurochip.sim.kernels import dense, payloads, planes
 from neurochip.sim.kernels.indexed import add_indexed
-from neurochip.sim.kernels.neurons import Steps, update_steps, update_steps_narrow
+from neurochip.sim.kernels.neurons import Steps, count_steps, update_steps, update_steps_narrow
 from neurochip.sim.kernels.planes import Place
 from neurochip.sim.kernels.synapses import Synapses, Tasks, Window, add_block_rows
 from neurochip.sim.payload_sums import deliver_payloads
@@ -42,24 +42,25 @@ class Block:
     reached: dict[int, Int32]
     wraps: int
     clips: int
+    saturations: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Layer:
     """A population while it is computed, and what its bookings need.
 
-    ``constant`` (T or 1, rows of all inputs or 1, C): raw current of bias axons and the encoder. ``whole``: sums and
-    accumulates of projections that are not delivered block by block, by number. ``positions``, ``packets``: by number
-    of projection, spikes at each position of the sources, and what these sent. ``found``: of each block of positions.
-    ``attended``: what each head counted.
+    ``constant`` (T or 1, rows of all inputs or 1, C): raw current of bias axons and the encoder. By number of
+    projection: ``whole``: sums and accumulates of those that are not delivered block by block; ``positions``,
+    ``packets``: spikes at each position of the sources, or what these sent, each with the tick of arrival as seen from
+    the population's own. ``found``: of each block of positions. ``attended``: what each head counted.
     """
 
     wave: WavePlan
     sent: Sent
     constant: Constant
     whole: dict[int, tuple[Int32, Counts]] = field(default_factory=dict)
-    positions: dict[int, Int32] = field(default_factory=dict)
-    packets: dict[int, list[Plane]] = field(default_factory=dict)
+    positions: dict[int, list[tuple[int, Int32]]] = field(default_factory=dict)
+    packets: dict[int, list[tuple[int, Plane]]] = field(default_factory=dict)
     found: list[Block] = field(default_factory=list)
     attended: Counts | None = None
 
@@ -154,7 +155,8 @@ def compute(flight: Flight, room: Room, layer: Layer, place: Place, membrane: In
     wraps, clips = _update(room, layer, place, current, touched, membrane)
     active = np.zeros((flight.steps, len(wave.plan.tiles)), np.int32)
     planes.box_sums(_grid(touched, population, place), place.y0, wave.tiles, active)
-    layer.found.append(Block(place, active, reached, wraps, clips))
+    graded = population.neuron.kind == "graded"
+    layer.found.append(Block(place, active, reached, wraps, 0 if graded else clips, clips if graded else 0))
 
 
 def _deliver(
@@ -188,7 +190,7 @@ def _deliver(
 
 
 def _update(room: Room, layer: Layer, place: Place, current: Int32, touched: Plane, membrane: Int32) -> tuple[int, int]:
-    """The neurons of a block in all steps; several short rows as one. Returns wrapped currents, clipped membranes."""
+    """The neurons of a block in all steps; several short rows as one. Returns wrapped currents, clipped values."""
     plan, width, (_, n, channels) = layer.wave.plan, layer.population.width, touched.shape
     times = 1
     if current.shape[2] == channels:
@@ -203,7 +205,10 @@ def _update(room: Room, layer: Layer, place: Place, current: Int32, touched: Pla
         item=place.item,
         first=place.y0 * width // times,
     )
-    wraps, clips = (update_steps_narrow if plan.rules.narrow else update_steps)(rows, plan.rules)
+    if plan.population.neuron.kind == "graded":
+        wraps, clips = count_steps(rows, plan.rules, plan.population.high)
+    else:
+        wraps, clips = (update_steps_narrow if plan.rules.narrow else update_steps)(rows, plan.rules)
     if plan.rules.readout:
         membrane[place.item, place.y0 * width : place.y0 * width + n] = last.reshape(n, channels)
     return int(wraps), int(clips)

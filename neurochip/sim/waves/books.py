@@ -12,29 +12,40 @@ from neurochip.sim.clock import LISTS, Clock
 from neurochip.sim.kernels import planes
 from neurochip.sim.kernels.ledger import BLOCK_BITS, Ledger, book_steps, scatter
 from neurochip.sim.kernels.ticks import Work
-from neurochip.sim.kernels.traffic import Books, tile_sums
+from neurochip.sim.kernels.traffic import Books, book_packets, tile_sums
 from neurochip.sim.state import Totals
 from neurochip.sim.waves.blocks import Layer
-from neurochip.sim.waves.forms import Flight
-from neurochip.sim.waves.plans import BOXES, POOL, ROWS, VALUES
+from neurochip.sim.waves.forms import Flight, Plane
+from neurochip.sim.waves.plans import BOXES
 
 Int32 = NDArray[np.int32]
 
 
 @dataclass(slots=True, eq=False)
 class WaveBooks:
-    """The ticks that layers in hand are booked on. All calls come one after the other."""
+    """The ticks that layers in hand are booked on. All calls come one after the other.
+
+    ``lag``: how many ticks before the own tick of a population what it reads may arrive.
+    """
 
     flight: Flight
     clock: Clock
     totals: Totals
+    lag: int
     ledger: Ledger = field(init=False)
     works: list[Work] = field(init=False)
 
     def __post_init__(self) -> None:
-        flight = self.flight
-        self.ledger = self.clock.new_ledger(flight.steps, flight.inputs)
-        self.works = [self._work(slot) for slot in range(flight.steps)]
+        flight, network = self.flight, self.flight.schedule.program.network
+        lasting = max(p.duration for p in network.populations)
+        slots = self.lag + (flight.steps - 1) * network.interval + lasting
+        self.ledger = self.clock.new_ledger(slots, flight.inputs, together=slots == flight.steps)
+        self.works = [self._work(slot) for slot in range(slots)]
+
+    @property
+    def interval(self) -> int:
+        """Ticks from one step to the next."""
+        return self.flight.schedule.program.network.interval
 
     def _work(self, slot: int) -> Work:
         """The books of the ticks of one slot."""
@@ -58,52 +69,79 @@ class WaveBooks:
             idle = self.clock.board.idle._replace(until=self.ledger.until, tick=tick)
             self.clock.finish(self.works[tick % len(self.works)], tick_ns[:, tick], idle)
         for layer in layers:
-            self._book(layer, ticks[1])
+            self._book(layer, layer.population.depth)
 
     def _book(self, layer: Layer, tick: int) -> None:
-        """Book all steps of a population on the ticks from ``tick``."""
+        """Book all steps of a population whose first runs in ``tick``."""
+        plan, kind = layer.wave.plan, layer.population.neuron.kind
+        for later, packets in enumerate(layer.sent.by_tick if kind != "readout" else ()):
+            self._send(layer, packets, later, tick + later)
+        if kind in ("lif", "readout", "graded"):
+            self._book_neurons(layer, tick)
+        if layer.attended is None or plan.product is None:
+            return
+        for step in range(self.flight.steps):
+            part = layer.attended[:, step * self.flight.inputs : (step + 1) * self.flight.inputs]
+            work = self._at(tick, step, plan.tiles[:, 5].astype(np.int64) >> BLOCK_BITS)
+            products.book_attended(part, plan, self.totals.projections[plan.product.name], work)
+
+    def _at(self, tick: int, step: int, blocks: NDArray[np.int64]) -> Work:
+        """The books of ``step`` of what begins in ``tick``, for ``blocks`` of cores."""
+        tick += step * self.interval
+        self.ledger.until[blocks] = np.maximum(self.ledger.until[blocks], tick)
+        return self.works[tick % len(self.works)]
+
+    def _send(self, layer: Layer, packets: Plane, later: int, tick: int) -> None:
+        """Book what leaves ``later`` ticks after the population's own, its neurons being active then."""
         flight, plan, population = self.flight, layer.wave.plan, layer.population
-        counts, kind = self.totals.populations[population.name], population.neuron.kind
-        grid = layer.sent.packets.reshape(flight.lanes, population.height, population.width, -1)
+        counts = self.totals.populations[population.name]
+        grid = packets.reshape(flight.lanes, population.height, population.width, -1)
         spikes = np.zeros((flight.lanes, len(plan.tiles)), np.int32)
-        if kind != "readout":
-            planes.box_sums(grid, 0, layer.wave.tiles, spikes)
+        planes.box_sums(grid, 0, layer.wave.tiles, spikes)
         counts.spikes += spikes.sum(axis=1, dtype=np.int64).reshape(flight.steps, -1).sum(axis=1)
-        if kind == "lif":
+        if population.neuron.kind in ("lif", "graded"):
             self._enter(spikes * np.int32(population.copies), plan.tiles, self.ledger.spikes, tick)
-        if kind in ("lif", "readout"):
-            self._book_neurons(layer, spikes, tick)
-        if layer.attended is not None and plan.product is not None:
-            self.ledger.until[plan.tiles[:, 5] >> BLOCK_BITS] = tick + flight.steps - 1
-            for step in range(flight.steps):
-                part = layer.attended[:, step * flight.inputs : (step + 1) * flight.inputs]
-                work = self.works[(tick + step) % len(self.works)]
-                products.book_attended(part, plan, self.totals.projections[plan.product.name], work)
-        packets = np.zeros((flight.lanes, len(layer.wave.boxes.boxes)), np.int32)
-        if packets.size:
-            planes.box_sums(grid, 0, layer.wave.boxes, packets)
-            fanout = self.clock.board.bookings[plan.number].fanout
-            self.clock.count_moves(book_steps(packets, fanout, self.ledger, tick), counts)
+            if later or layer.wave.relay:
+                self._book_active(layer, spikes, tick)
+        boxes = np.zeros((flight.lanes, len(layer.wave.boxes.boxes)), np.int32)
+        if not boxes.size:
+            return
+        planes.box_sums(grid, 0, layer.wave.boxes, boxes)
+        fanout = self.clock.board.bookings[plan.number].fanout
+        if len(self.works) == flight.steps:
+            self.clock.count_moves(book_steps(boxes, fanout, self.ledger, tick), counts)
+            return
+        for step in range(flight.steps):
+            books = self._at(tick, step, layer.wave.blocks).books
+            part = boxes[step * flight.inputs : (step + 1) * flight.inputs]
+            self.clock.count_moves(book_packets(part, fanout, books), counts)
 
     def _enter(self, values: Int32, tiles: Int32, book: NDArray[np.int64], tick: int) -> None:
-        """Add ``values`` (lanes, tiles) to ``book`` at the tiles' cores."""
-        scatter(values, tiles[:, 5], book, self.ledger.until, tick)
+        """Add ``values`` (lanes, tiles) to ``book`` at the tiles' cores, those of the first step in ``tick``."""
+        scatter(values, tiles[:, 5], book, self.ledger.until, tick, self.interval)
 
-    def _book_neurons(self, layer: Layer, spikes: Int32, tick: int) -> None:
-        """Book updates, biases and what arrived; a relay is active where it fires."""
-        flight, plan, population = self.flight, layer.wave.plan, layer.population
-        active = spikes if layer.wave.relay else np.zeros_like(spikes)
+    def _book_active(self, layer: Layer, active: Int32, tick: int) -> None:
+        """Book neurons with input or charge, (lanes, tiles), and their copies."""
+        population = layer.population
+        active = active * np.int32(population.copies * population.compartments)
+        self.totals.populations[population.name].active += int(active.sum(dtype=np.int64))
+        self._enter(active, layer.wave.plan.tiles, self.ledger.active, tick)
+
+    def _book_neurons(self, layer: Layer, tick: int) -> None:
+        """Book updates, biases and what arrived."""
+        flight, plan = self.flight, layer.wave.plan
+        active = np.zeros((flight.lanes, len(plan.tiles)), np.int32)
         for block in layer.found:
             active[block.place.item :: flight.inputs] += block.active
             self.totals.wraps += block.wraps
             self.totals.clips += block.clips
-        active = active * np.int32(population.copies * population.compartments)
-        self.totals.populations[population.name].active += int(active.sum(dtype=np.int64))
-        self._enter(active, plan.tiles, self.ledger.active, tick)
+            self.totals.saturations += block.saturations
+        self._book_active(layer, active, tick)
         cores, neurons = plan.bias_ops
         for bias in plan.biases:
-            ops = neurons * (len(bias.shifts) * bias.spikes_a_step(flight.schedule.program.network.interval))
-            self.ledger.ops[:, LISTS.index("dense"), :, cores] += ops[:, None, None]
+            ops = neurons * (len(bias.shifts) * bias.spikes_a_step(self.interval))
+            for step in range(flight.steps):
+                self._at(tick, step, cores >> BLOCK_BITS).ops[LISTS.index("dense")][:, cores] += ops
             self.totals.projections[bias.name].add(int(ops.sum()) * flight.lanes)
         for number in range(len(layer.wave.incoming)):
             self._book_arrivals(layer, number, tick)
@@ -112,25 +150,29 @@ class WaveBooks:
         """Book what arrived through one projection."""
         flight, projection, population = self.flight, layer.wave.incoming[number], layer.population
         plan, width = projection.plan, layer.wave.plan.slice_width
+        grid = (population.height, population.width)
         book, totals = self.ledger.ops[:, LISTS.index(plan.lists)], self.totals.projections[plan.projection.name]
         if projection.how == BOXES:
             ops = layer.whole[number][1]
-            rows, grid = flight.inputs * population.positions, (population.height, population.width)
-            self.ledger.until[plan.tiles[:, 5] >> BLOCK_BITS] = tick + flight.steps - 1
+            rows = flight.inputs * population.positions
             for step in range(flight.steps):
+                work = self._at(tick - projection.early[0], step, plan.tiles[:, 5].astype(np.int64) >> BLOCK_BITS)
                 part = ops[step * rows : (step + 1) * rows]
-                tile_sums(part, plan.tiles, grid, book[(tick + step) % flight.steps])
+                tile_sums(part, plan.tiles, grid, work.ops[LISTS.index(plan.lists)])
             totals.add(int(ops.sum()))
             return
-        reached = np.zeros((flight.lanes, len(plan.tiles)), np.int32)
-        if projection.how == ROWS:
-            planes.reach_sums(layer.positions[number], plan.window, plan.tiles, reached)
+        found: list[tuple[int, Int32]] = []
+        for early, positions in layer.positions.get(number, ()):
+            found.append((early, reached := np.zeros((flight.lanes, len(plan.tiles)), np.int32)))
+            planes.reach_sums(positions, plan.window, plan.tiles, reached)
             reached *= np.minimum(width, population.channels - plan.tiles[:, 4] * width)
-        elif projection.how == VALUES or layer.wave.relay:
-            for packets in layer.packets[number]:
-                grid_of = packets.reshape(len(packets), population.height, population.width, -1)
-                planes.box_sums(grid_of, 0, projection.spots, reached)
-        for block in layer.found if projection.how == POOL else ():
-            reached[block.place.item :: flight.inputs] += block.reached[number]
-        totals.add(int(reached.sum(dtype=np.int64)))
-        self._enter(reached, plan.tiles, book, tick)
+        for early, packets in layer.packets.get(number, ()):
+            found.append((early, reached := np.zeros((flight.lanes, len(plan.tiles)), np.int32)))
+            planes.box_sums(packets.reshape(len(packets), *grid, -1), 0, projection.spots, reached)
+        if not found:
+            found.append((-projection.early[0], reached := np.zeros((flight.lanes, len(plan.tiles)), np.int32)))
+            for block in layer.found:
+                reached[block.place.item :: flight.inputs] += block.reached[number]
+        for early, reached in found:
+            totals.add(int(reached.sum(dtype=np.int64)))
+            self._enter(reached, plan.tiles, book, tick + early)

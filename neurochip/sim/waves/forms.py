@@ -21,12 +21,29 @@ Plane = NDArray[np.uint8]
 class Sent:
     """What a population sends in all steps: packets of each neuron (lanes, P, C), and payloads where it sends those.
 
-    A lane is one step of one input, step * inputs + input.
+    A lane is one step of one input, step * inputs + input. ``later``: where packets leave in several ticks, those of
+    each tick; empty if all leave in the population's own.
     """
 
     packets: Plane
     payload: Int32 | None = None
+    later: list[Plane] = field(default_factory=list)
     events: Events | None = None
+
+    @property
+    def by_tick(self) -> list[Plane]:
+        """What leaves in each tick from the population's own on."""
+        return self.later or [self.packets]
+
+    def split(self) -> None:
+        """Unit spikes, one a tick: in each tick those of all neurons that have more to send."""
+        tick = 0
+        while tick == 0 or tick < 255:
+            part = np.empty_like(self.packets)
+            if not planes.above(self.packets, tick, part) and tick:
+                return
+            self.later.append(part)
+            tick += 1
 
     def as_events(self) -> Events:
         """The packets as a list."""
@@ -37,30 +54,32 @@ class Sent:
 
 @dataclass(slots=True, eq=False)
 class Arrived:
-    """What reaches a bundle of axons in all steps: spikes (lanes, P, C), and their sums by position (lanes, P).
+    """What reaches a bundle of axons in all steps: spikes (lanes, P, C), and by ticks of arrival, as seen from the
+    reader's own, their sums by position (lanes, P).
 
     ``density``: spikes for each neuron of one source. ``padded``: with zeros around; ``gathered``: added up over the
     blocks of a ``Gather``.
     """
 
     counts: Plane
-    positions: Int32
+    positions: list[tuple[int, Int32]]
     density: float
     padded: dict[Padding, Plane] = field(default_factory=dict)
     gathered: Plane | None = None
     events: Events | None = None
 
     @classmethod
-    def of(cls, parts: list[Plane]) -> Arrived:
-        """The sum of what several sources sent."""
-        counts = parts[0]
-        if len(parts) > 1:
-            counts = parts[0].copy()
-            for part in parts[1:]:
-                planes.add_planes(part, counts)
-        positions = np.empty(counts.shape[:2], np.int32)
-        planes.position_sums(counts, positions)
-        return cls(counts, positions, int(positions.sum(dtype=np.int64)) / max(counts.size, 1))
+    def of(cls, sources: list[Sent], wanted: WaveProjection) -> Arrived:
+        """The sum of what several sources sent; ``wanted``: one of the projections that it reaches."""
+        counts = sources[0].packets
+        if len(sources) > 1:
+            counts = counts.copy()
+            for source in sources[1:]:
+                planes.add_planes(source.packets, counts)
+        parts = [(-wanted.early[0], counts)] if wanted.joined else timed(sources, wanted)
+        positions = [(tick, _by_position(part)) for tick, part in parts] if wanted.how == ROWS else []
+        total = int(counts.sum(dtype=np.int64)) if not positions else sum(int(p.sum()) for _, p in positions)
+        return cls(counts, positions, total / max(counts.size, 1))
 
     def by_product(self, projection: WaveProjection) -> bool:
         """Whether a matrix product is the quicker way to deliver so many spikes a neuron of the source."""
@@ -78,6 +97,21 @@ class Arrived:
                 self.padded[projection.plan.padding] = _padded(grid, projection.plan.padding)
         elif projection.how in (ROWS, BOXES) and self.events is None:
             self.events = events_of_plane(self.counts)
+
+
+def timed(sources: list[Sent], projection: WaveProjection) -> list[tuple[int, Plane]]:
+    """What arrives in each tick, as seen from the reader's own tick."""
+    return [
+        (tick - early, part)
+        for source, early in zip(sources, projection.early, strict=True)
+        for tick, part in enumerate(source.by_tick)
+    ]
+
+
+def _by_position(plane: Plane) -> Int32:
+    sums = np.empty(plane.shape[:2], np.int32)
+    planes.position_sums(plane, sums)
+    return sums
 
 
 def _padded(grid: Plane, padding: Padding) -> Plane:
@@ -126,7 +160,8 @@ class Flight:
 
     def arrive(self, wanted: list[WaveProjection]) -> None:
         """Add up the sources of one bundle, in the forms that its projections want."""
-        arrived = Arrived.of([one.packets for one in self.sources(wanted[0])])
+        first = next((one for one in wanted if one.how == ROWS), wanted[0])
+        arrived = Arrived.of(self.sources(first), first)
         for projection in wanted:
             arrived.form(projection)
         self.arrived[wanted[0].plan.bundle] = arrived

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurochip.network.network import Network
-from neurochip.network.projections import Gather, Pool
+from neurochip.network.projections import Gather, Pool, Product, Projection, Source
 from neurochip.sim.clock import Board
 from neurochip.sim.kernels import dense
 from neurochip.sim.kernels import synapses as kernels
+from neurochip.sim.kernels.fanout import Fanout
+from neurochip.sim.kernels.ledger import BLOCK_BITS
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.planes import Spots
 from neurochip.sim.kernels.synapses import Maxima, Window
@@ -25,6 +27,8 @@ from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule
 Int32 = NDArray[np.int32]
 
 ROWS, POOL, VALUES, BOXES = "rows", "pool", "values", "boxes"
+TIMED = (ROWS, POOL, VALUES)
+"""Ways to deliver what arrives in several ticks: sums are of the step, bookings of each tick."""
 MOST_BYTES = 1 << 29
 """Neurons times steps, each a byte, up to which all steps of an input are computed at once."""
 NO_PANELS = np.zeros((0, 0, 0, 0, 0), np.int8)
@@ -39,6 +43,8 @@ class WaveProjection:
             ``pool``: channel by channel; ``values``: payloads one to one; ``boxes``: as ``plan.kernel`` does.
         taps: of a pool, (taps, C or 1). spots: its ``tiles``, for what is counted by neuron.
         block: positions of a gathered block, (rows, columns). groups: 0 if all taps share one set of rows.
+        early: of each source, how many ticks before the target's own what it sends first arrives. joined: whether all
+        that arrives does so in one tick.
     """
 
     plan: ProjectionPlan
@@ -48,13 +54,15 @@ class WaveProjection:
     spots: Spots
     block: tuple[int, int] = (1, 1)
     groups: int = 1
+    early: tuple[int, ...] = (0,)
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WavePlan:
     """One population. ``relay``: its neurons fire what they receive; ``tiles``, ``boxes``: its own, and its fan-out's.
 
-    ``last_read``: depth of the last population that reads it.
+    ``last_read``: depth of the last population that reads it; ``blocks``: of cores, where its packets are booked.
     """
 
     plan: PopulationPlan
@@ -63,6 +71,7 @@ class WavePlan:
     tiles: Spots
     boxes: Spots
     last_read: int
+    blocks: NDArray[np.int64]
 
 
 def wave_plans(schedule: Schedule, board: Board) -> tuple[WavePlan, ...] | None:
@@ -70,33 +79,47 @@ def wave_plans(schedule: Schedule, board: Board) -> tuple[WavePlan, ...] | None:
     network = schedule.program.network
     if not _suits(network) or not all(_plain(plan) for plan in schedule.populations):
         return None
+    if any(p.duration > 1 and p.coding != "unary" for p in network.populations):
+        return None
     last_read = {p.name: p.depth for p in network.populations}
     for projection in network.projections:
         for source in projection.sources:
             depth = network.by_name[projection.target].depth
             last_read[source.population] = max(last_read[source.population], depth)
-    return tuple(_plan(schedule, plan, board, last_read[plan.population.name]) for plan in schedule.populations)
+    plans = tuple(_plan(schedule, plan, board, last_read[plan.population.name]) for plan in schedule.populations)
+    return plans if all(p.joined or p.how in TIMED for plan in plans for p in plan.incoming) else None
 
 
 def _suits(network: Network) -> bool:
     """Whether steps follow each other tick by tick and every population reads the same step of its sources."""
-    by_name = network.by_name
     in_step = all(
-        s.steps_back == 0 and s.delay == by_name[p.target].depth - by_name[s.population].depth
+        s.steps_back == 0 and network.by_name[s.population].duration <= _early(network, p, s) + 1 <= network.interval
         for p in network.projections
         for s in p.sources
+        if not isinstance(p, Product)
+    )
+    at_once = all(
+        s.steps_back == 0 and network.by_name[s.population].coding == "spikes"
+        for p in network.projections
+        for s in p.sources
+        if isinstance(p, Product)
     )
     bytes_ = all(p.high <= 255 or p.neuron.kind == "product" for p in network.populations)
     spikes = network.input.kind == "analog" or (network.input.low >= 0 and network.input.high <= 255)
     small = network.timesteps * sum(p.size for p in network.populations) <= MOST_BYTES
-    return network.interval == 1 and in_step and bytes_ and spikes and small
+    return in_step and at_once and bytes_ and spikes and small
+
+
+def _early(network: Network, projection: Projection, source: Source) -> int:
+    """How many ticks before the target's own tick of a step the first arrives that ``source`` sends in it."""
+    return network.by_name[projection.target].depth - network.by_name[source.population].depth - source.delay
 
 
 def _plain(plan: PopulationPlan) -> bool:
     """Whether a population is one that waves compute: neurons that fire, spikes replayed, attention on processors."""
     p = plan.population
-    kinds = ("lif", "readout", "source", "product")
-    usual = p.neuron.kind in kinds and p.home == "core" and p.coding == "spikes" and p.duration == 1
+    kinds = ("lif", "readout", "source", "product", "graded")
+    usual = p.neuron.kind in kinds and p.home == "core" and p.coding in ("spikes", "unary")
     learns = plan.product is not None and p.neuron.kind != "product"
     odd = any(q.crosspoints is not None or q.graded for q in plan.incoming)
     return usual and plan.weighted is None and not learns and not odd
@@ -114,14 +137,21 @@ def _plan(schedule: Schedule, plan: PopulationPlan, board: Board, last_read: int
         tiles=_tile_spots(plan.tiles, plan.slice_width, population.channels),
         boxes=spots_of(boxes[:, :4], cuts[boxes[:, 4]], cuts[boxes[:, 5]]),
         last_read=last_read,
+        blocks=_blocks(booking.fanout, len(board.noc_core)),
     )
+
+
+def _blocks(fanout: Fanout, n_cores: int) -> NDArray[np.int64]:
+    """Blocks of cores that send or receive packets of ``fanout``."""
+    ends = fanout.ranges.reshape(-1) % (n_cores + 1)
+    return np.unique(np.concatenate([ends, fanout.boxes[:, 6]]).astype(np.int64) >> BLOCK_BITS)
 
 
 def _projection(schedule: Schedule, target: PopulationPlan, plan: ProjectionPlan) -> WaveProjection:
     network, window = schedule.program.network, plan.window
     source = network.by_name[plan.projection.sources[0].population]
     most = sum(network.by_name[s.population].high for s in plan.projection.sources)
-    how, panels, block = BOXES, NO_PANELS, (1, 1)
+    how, panels, block, area = BOXES, NO_PANELS, (1, 1), 1
     if not isinstance(window, Maxima) and plan.offsets is None and _whole(plan, window, source.channels):
         area = window.kernel_y * window.kernel_x
         if plan.kernel is add_payload:
@@ -135,7 +165,15 @@ def _projection(schedule: Schedule, target: PopulationPlan, plan: ProjectionPlan
     spots = _tile_spots(plan.tiles, target.slice_width, target.population.channels)
     taps = plan.weight.astype(np.int32) if how == POOL else np.zeros((0, 1), np.int32)
     groups = 0 if isinstance(plan.projection, Gather) else 1
-    return WaveProjection(plan=plan, how=how, panels=panels, taps=taps, spots=spots, block=block, groups=groups)
+    early = tuple(_early(network, plan.projection, source) for source in plan.projection.sources)
+    lasting = max(network.by_name[source.population].duration for source in plan.projection.sources)
+    joined = lasting == 1 and len(set(early)) == 1
+    if not joined and how == POOL and area > 1:
+        how = BOXES
+    return WaveProjection(
+        plan=plan, how=how, panels=panels, taps=taps, spots=spots, block=block, groups=groups, early=early,
+        joined=joined,
+    )  # fmt: skip
 
 
 def _gathered(weight: NDArray[np.int8 | np.int16]) -> NDArray[np.int8]:

@@ -18,7 +18,7 @@ from neurochip.sim.schedule import PopulationPlan, Schedule
 from neurochip.sim.state import Observer, Totals
 from neurochip.sim.waves.blocks import Constant, Layer, Room, attend, compute, places, whole_sums
 from neurochip.sim.waves.books import WaveBooks
-from neurochip.sim.waves.forms import Flight, Sent
+from neurochip.sim.waves.forms import Flight, Sent, timed
 from neurochip.sim.waves.plans import BOXES, ROWS, VALUES, WavePlan, WaveProjection
 from neurochip.sim.workers import Workers
 
@@ -50,7 +50,8 @@ class Waves:
         network, size = self.schedule.program.network, self.frames.shape[1]
         count_encoders(self.schedule.populations, self.frames, self.totals)
         self.flight = Flight(self.schedule, size)
-        books = WaveBooks(self.flight, self.clock, self.totals)
+        lag = max(early for wave in self.plans for p in wave.incoming for early in p.early)
+        books = WaveBooks(self.flight, self.clock, self.totals, lag)
         last = network.by_name[network.readout.population]
         self.membrane = np.zeros((size, last.positions, last.channels), np.int32)
         tick_ns = np.zeros((size, network.ticks))
@@ -60,8 +61,9 @@ class Waves:
             layers = self._compute(list(group))
             if closing is not None:
                 closing.result()
-            closing = self.workers.start(partial(books.close, layers, (tick, depth), tick_ns))
-            tick = depth
+            over = max(tick, depth - books.lag)
+            closing = self.workers.start(partial(books.close, layers, (tick, over), tick_ns))
+            tick = over
             self._forget(depth)
         if closing is not None:
             closing.result()
@@ -111,6 +113,8 @@ class Waves:
         for layer in layers:
             if layer.sent.payload is not None:
                 planes.ones(layer.sent.payload, layer.sent.packets)
+            if layer.population.duration > 1:
+                layer.sent.split()
             flight.sent[layer.wave.plan.number] = layer.sent
         return layers
 
@@ -123,7 +127,8 @@ class Waves:
             return Layer(wave, Sent(np.ascontiguousarray(frames, np.uint8).reshape(shape)), nothing)
         if wave.relay:
             (source,) = flight.sources(wave.incoming[0])
-            return Layer(wave, Sent(source.packets, events=source.events), nothing, packets={0: [source.packets]})
+            heard = timed([source], wave.incoming[0])
+            return Layer(wave, Sent(source.packets, events=source.events), nothing, packets={0: heard})
         if wave.plan.product is not None:
             layer = Layer(wave, Sent(np.empty(shape, np.uint8), np.zeros(shape, np.int32)), nothing)
             layer.attended = np.zeros((len(wave.plan.tiles), flight.lanes, 5), np.int64)
@@ -134,8 +139,8 @@ class Waves:
                 layer.whole[number] = whole_sums(flight, wave, projection)
             elif projection.how == ROWS:
                 layer.positions[number] = flight.arrived[projection.plan.bundle].positions
-            elif projection.how == VALUES:
-                layer.packets[number] = [sent.packets for sent in flight.sources(projection)]
+            elif projection.how == VALUES or not projection.joined:
+                layer.packets[number] = timed(flight.sources(projection), projection)
         return layer
 
     def _constant(self, wave: WavePlan) -> Constant:
