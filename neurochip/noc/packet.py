@@ -10,7 +10,7 @@ from neurochip.errors import SimulationError
 from neurochip.noc.kernels import packet as kernel
 from neurochip.noc.kernels.records import State
 from neurochip.noc.mesh import Int64Array, Mesh
-from neurochip.noc.state import Injections, Ports, new_state
+from neurochip.noc.state import Injections, Ports, net_of, new_state
 from neurochip.noc.timing import Timing
 
 __all__ = ["Injections", "LatencyStats", "PacketResult", "simulate_tick"]
@@ -77,12 +77,12 @@ def simulate_tick(
     _check(mesh, injections)
     ports = Ports.of(mesh, timing)
     state = new_state(ports, timing, injections, record)
-    outcome = kernel.run(state, last_cycle)
+    outcome = kernel.run(net_of(state, ports, timing), state, last_cycle)
     if outcome != kernel.DRAINED:
         total = int(injections.count.sum())
         left = total - int(state.totals["delivered"][0])
         why = "no packet can move any more" if outcome == kernel.STUCK else f"cycle {last_cycle} has passed"
-        full = int((state.links["sent"] > state.links["taken"])[ports.links()[1]].any(axis=1).sum())
+        full = int((state.links["sent"] > state.links["taken"])[ports.links()].any(axis=1).sum())
         raise SimulationError(
             f"network: {why}, but {left} of {total} packets are not delivered; packets wait in the buffers of {full} "
             f"of {mesh.n_links} links; allow more cycles, or report a bug if none can move"
@@ -128,7 +128,7 @@ def _verify_conservation(injections: Injections, state: State, result: PacketRes
 
 def _result(ports: Ports, state: State) -> PacketResult:
     delivered, summed, shortest, longest, last, *_ = (int(total) for total in state.totals[0])
-    link_packets = state.links["sent"][ports.links()[1]].astype(np.int64).sum(axis=1)
+    link_packets = state.links["sent"][ports.links()].astype(np.int64).sum(axis=1)
     return PacketResult(
         drain=last,
         packets=delivered,

@@ -7,25 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from neurochip.noc.kernels.packet import EXACT, fill_inputs
+from neurochip.noc.kernels.packet import EXACT
 from neurochip.noc.kernels.records import (
-    ALWAYS,
     CACHE_LINE,
     FLOW,
+    KIND,
     LINK,
     NEVER,
-    PACKET,
+    PLACE,
+    SLOTS,
     TOTALS,
+    WAITING,
+    Net,
     Records,
     State,
     router_dtype,
 )
-from neurochip.noc.mesh import Int64Array, Mesh
+from neurochip.noc.mesh import SOUTH, Int64Array, Mesh
 from neurochip.noc.timing import Timing
 
 OCTAVES = 32
-LEAST_LEAD = 256
-"""Cycles that chips must be apart to be worth running one by one."""
+LEAST_WINDOWS = 4
+"""Windows that chips must be apart to be worth running one by one."""
+_LONG = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,36 +71,40 @@ class Ports:
     Attributes:
         channels: virtual channels of each link.
         inputs: inputs of a router, and lanes.
-        regions: (n_regions + 1,) where each region's routers start.
+        region_of: (n_routers,) the region of each router.
         place: (n_routers,) the place of each router, region by region.
-        lead: how far regions may run ahead of each other, cycles.
+        shift, windows: a router may run ahead of its neighbours by ``1 << shift`` cycles, a window, and regions of each
+            other by so many windows.
     """
 
     mesh: Mesh
     channels: int
     inputs: int
-    regions: Int64Array
+    region_of: Int64Array
     place: Int64Array
-    lead: int
+    shift: int
+    windows: int
 
     @classmethod
     def of(cls, mesh: Mesh, timing: Timing) -> Ports:
         """Regions are chips if it takes long enough to hear of each other, else there is one, which never waits."""
         times, crossing = timing.links(mesh), mesh.link_ends().crossing
-        lead = int(min(times.latency[crossing].min(), times.credit[crossing].min())) if crossing.any() else 0
-        chip = np.arange(mesh.n_routers) // mesh.width // mesh.rows * mesh.chip_columns
-        chip += np.arange(mesh.n_routers) % mesh.width // mesh.columns
-        if lead < LEAST_LEAD:
-            chip[:], lead = 0, 1 << 20
+        delay = np.minimum(times.latency, times.credit)
+        shift, apart = _log2(delay[~crossing]), int(delay[crossing].min(initial=_LONG))
+        windows = min(apart >> shift, SLOTS)
+        region_of = _chips(mesh)
+        if windows < LEAST_WINDOWS:
+            region_of, shift, windows = np.zeros(mesh.n_routers, np.int64), _log2(delay), SLOTS
         place = np.empty(mesh.n_routers, np.int64)
-        place[np.argsort(chip, kind="stable")] = np.arange(mesh.n_routers)
+        place[np.argsort(region_of, kind="stable")] = np.arange(mesh.n_routers)
         return cls(
             mesh=mesh,
             channels=mesh.virtual_channels,
             inputs=4 * mesh.virtual_channels + mesh.cores_per_router,
-            regions=np.concatenate([[0], np.cumsum(np.bincount(chip))]),
+            region_of=region_of,
             place=place,
-            lead=lead,
+            shift=shift,
+            windows=windows,
         )
 
     def cores(self, core: Int64Array) -> Int64Array:
@@ -104,95 +112,113 @@ class Ports:
         slot = core % self.mesh.cores_per_router
         return self.place[core // self.mesh.cores_per_router] * self.inputs + 4 * self.channels + slot
 
-    def links(self) -> tuple[Int64Array, Int64Array]:
-        """The lanes that links leave by and the inputs where they arrive, both (n_links, channels), by link id."""
+    def links(self) -> Int64Array:
+        """The inputs where links arrive, (n_links, channels), by link id."""
         ends = self.mesh.link_ends()
         port = ends.direction[:, None] * self.channels + np.arange(self.channels)
-        return (
-            self.place[ends.source][:, None] * self.inputs + port,
-            self.place[ends.target][:, None] * self.inputs + port,
-        )
+        return self.place[ends.target][:, None] * self.inputs + port
+
+
+def _log2(delay: Int64Array) -> int:
+    """Binary logarithm, rounded down, of the shortest delay."""
+    return int(delay.min(initial=_LONG)).bit_length() - 1
+
+
+def _chips(mesh: Mesh) -> Int64Array:
+    """The chip of each router."""
+    x, y = np.arange(mesh.n_routers) % mesh.width, np.arange(mesh.n_routers) // mesh.width
+    return np.asarray(y // mesh.rows * mesh.chip_columns + x // mesh.columns)
 
 
 def new_state(ports: Ports, timing: Timing, injections: Injections, record: bool) -> State:
     """A network at rest with all packets of ``injections``, valid for its mesh, in their source queues."""
     mesh = ports.mesh
-    links = _links(ports, timing)
+    kinds = _kinds(timing, ports)
+    links, n_places = _links(ports, kinds)
     routers = _routers(ports)
     totals = np.zeros(1, TOTALS)
     totals["min"], totals["inject"], totals["eject"] = NEVER, timing.inject_latency, timing.eject_latency
-    places = 1 << (int(links["size"].max()) - 1).bit_length()
-    sizes = [ports.inputs, ports.channels, places, routers.dtype.itemsize, _window(ports, timing), ports.lead]
-    sizes += [timing.input_interval, timing.inject_interval]
-    # all flows with packets in the order of their cores and times: each core's part of it is a heap
-    some, at = np.flatnonzero(injections.count), ports.cores(injections.source)
-    waiting = some[np.lexsort((injections.first[some], at[some]))].astype(np.int32)
-    queued = np.bincount(at[some], minlength=len(links))
-    state = State(
+    at = ports.cores(injections.source)
+    queued = np.bincount(at[injections.count > 0], minlength=len(links))
+    links["tail"] += queued
+    links["first"] += np.where(queued, np.cumsum(queued) - queued, 0)
+    regions = np.concatenate([[0], np.cumsum(np.bincount(ports.region_of))])
+    return State(
         routers=routers,
         soon=np.full(mesh.n_routers, NEVER, np.int64),
         links=links,
-        packets=_packets(min(int(links["size"].sum()), int(injections.count.sum()))),
-        unused=np.zeros(1, np.int64),
-        credits=np.zeros(len(links) * places, np.int64),
+        kinds=kinds,
+        places=_aligned(n_places, PLACE),
         flows=_flows(mesh, injections),
-        heap=waiting,
-        queue=(np.cumsum(queued) - queued).astype(np.int32),
-        queued=queued.astype(np.int32),
+        heap=_heap(injections, at),
         first_packet=injections.first_packets(),
-        sizes=np.array(sizes, np.int64),
-        regions=ports.regions,
+        wheel=np.zeros((SLOTS, -(-int(np.diff(regions).max()) // 64)), np.int64),
+        regions=regions,
+        wakes=np.full(len(regions) - 1, NEVER, np.int64),
+        awake=np.zeros(len(regions), np.int32),
+        region_of=np.sort(ports.region_of).astype(np.int32),
+        sizes=np.array([injections.count.sum(), ports.windows], np.int64),
         totals=totals,
         bins=np.zeros(EXACT + OCTAVES * EXACT // 2, np.int64),
         delivered_at=np.zeros(int(injections.count.sum()) if record else 0, np.int64),
     )
-    fill_inputs(state)
-    return state
 
 
-def _window(ports: Ports, timing: Timing) -> int:
-    """How far a router may run ahead of its neighbours in a region: the shortest delay of a link between them."""
-    ends, times = ports.mesh.link_ends(), timing.links(ports.mesh)
-    within = ~ends.crossing if len(ports.regions) > 2 else np.ones(ports.mesh.n_links, np.bool_)
-    delays = np.concatenate([times.latency[within], times.credit[within]])
-    return int(delays.min(initial=ports.lead))
+def net_of(state: State, ports: Ports, timing: Timing) -> Net:
+    """The addresses of ``state``, valid while it lives."""
+    names = [name for name in Net._fields if name in State._fields]
+    return Net(
+        **{name: getattr(state, name).ctypes.data for name in names},
+        recorded=int(len(state.delivered_at) > 0),
+        ports=ports.inputs,
+        rings=ports.channels - 1,
+        lanes=4 * ports.channels,
+        block=state.routers.dtype.itemsize,
+        shift=ports.shift,
+        words=state.wheel.shape[1],
+        interval=timing.input_interval,
+        inject_interval=timing.inject_interval,
+    )
 
 
-def _links(ports: Ports, timing: Timing) -> Records:
-    """The idle links of all routers, by the input they end in."""
-    mesh = ports.mesh
-    ends, times = mesh.link_ends(), timing.links(mesh)
-    lane, arriving = ports.links()
-    cores = ports.cores(np.arange(mesh.n_cores))
-    links = _aligned(mesh.n_routers * ports.inputs, LINK)
-    links["sender"] = links["router"] = -1
-    links["sender"][arriving], links["router"][arriving] = ports.place[ends.source][:, None], arriving // ports.inputs
-    links["lane"][arriving] = lane % ports.inputs
+def _kinds(timing: Timing, ports: Ports) -> Records:
+    """The kinds of links, in KIND's order."""
+    t, kinds = timing, np.zeros(9, KIND)
+    hops, border = np.array([t.x_latency, t.y_latency]), t.chip_latency
     for name, of_links, of_cores in (
-        ("latency", times.latency, timing.eject_latency),
-        ("service", times.service, timing.eject_service),
-        ("credit", times.credit, 0),
-        ("size", times.slots, 1),
-        ("closes", mesh.hops(ends.source, ends.target) != _apart(mesh, ends.source, ends.target), 0),
+        ("latency", [*hops, *(hops + border)], t.eject_latency),
+        ("service", [t.link_service, t.link_service, t.chip_service, t.chip_service], t.eject_service),
+        ("credit", [t.credit_latency, t.credit_latency, t.chip_credit_latency, t.chip_credit_latency], 0),
+        ("size", [t.buffer_packets, t.buffer_packets, t.chip_buffer_packets, t.chip_buffer_packets], 1),
     ):
-        links[name][arriving], links[name][cores] = np.asarray(of_links)[:, None], of_cores
+        kinds[name] = [*of_links, *of_links, of_cores]
+    kinds["closes"][4:8] = 1
     # while a credit returns, or one end of a link is ahead of the other, so many packets can be sent or taken
-    lead = np.where(ends.crossing & (len(ports.regions) > 2), ports.lead, _window(ports, timing))
-    meanwhile = (times.credit + lead) // np.minimum(times.service, timing.input_interval) + 2
-    links["slack"][arriving] = np.minimum(meanwhile, ALWAYS)[:, None]
-    return links
+    ahead = [1 << ports.shift] * 2 + [ports.windows << ports.shift] * 2
+    kinds["slack"] = (kinds["credit"] + [*ahead, *ahead, 0]) // np.minimum(kinds["service"], t.input_interval) + 2
+    return kinds
+
+
+def _links(ports: Ports, kinds: Records) -> tuple[Records, int]:
+    """The idle links of all routers, by the input they end in; and how many packets their buffers hold."""
+    mesh = ports.mesh
+    ends, arriving = mesh.link_ends(), ports.links()
+    links = _aligned(mesh.n_routers * ports.inputs, LINK)
+    closes = mesh.hops(ends.source, ends.target) != _apart(mesh, ends.source, ends.target)
+    links["kind"] = len(kinds) - 1
+    links["kind"][arriving] = (4 * closes + 2 * ends.crossing + (ends.direction >= SOUTH))[:, None]
+    sizes = kinds["size"][links["kind"][arriving]]
+    links["first"][arriving] = np.cumsum(sizes).reshape(sizes.shape) - sizes
+    for name in ("head", "tail"):
+        links[name][arriving] = links["first"][arriving]
+    return links, int(sizes.sum())
 
 
 def _routers(ports: Ports) -> Records:
     """The idle blocks of all routers."""
-    routers = _aligned(ports.mesh.n_routers, router_dtype(ports.inputs))
-    routers["at"] = NEVER
-    routers["free"] = NEVER
-    lane, arriving = ports.links()
-    cores = ports.cores(np.arange(ports.mesh.n_cores))
-    for leaving, number in ((lane, arriving), (cores, cores)):
-        routers["way"][leaving // ports.inputs, leaving % ports.inputs] = number
-        routers["free"][leaving // ports.inputs, leaving % ports.inputs] = 0
+    routers, ends = _aligned(ports.mesh.n_routers, router_dtype(ports.inputs)), ports.mesh.link_ends()
+    routers["next"] = -1
+    routers["next"][ports.place[ends.source], ends.direction] = ports.place[ends.target]
     return routers
 
 
@@ -207,15 +233,17 @@ def _flows(mesh: Mesh, injections: Injections) -> Records:
     flows = np.zeros(len(injections.count), FLOW)
     flows["x"], flows["y"] = mesh.offsets(mesh.router_of(injections.source), mesh.router_of(injections.target))
     flows["port"] = injections.target % mesh.cores_per_router
-    flows["next_time"], flows["spacing"], flows["left"] = injections.first, injections.spacing, injections.count
+    flows["spacing"] = injections.spacing
     return flows
 
 
-def _packets(size: int) -> Records:
-    """``size`` packets, none in use, and one that never is."""
-    packets = _aligned(size + 1, PACKET)
-    packets["next"] = np.arange(1, size + 2)
-    return packets
+def _heap(injections: Injections, at: Int64Array) -> Records:
+    """Flows with packets in the order of the inputs ``at`` of their cores, and times: each core's part is a heap."""
+    some = np.flatnonzero(injections.count)
+    order = some[np.lexsort((injections.first[some], at[some]))]
+    heap = np.zeros(len(order), WAITING)
+    heap["time"], heap["flow"], heap["left"] = injections.first[order], order, injections.count[order]
+    return heap
 
 
 def _aligned(size: int, dtype: np.dtype[np.void]) -> Records:

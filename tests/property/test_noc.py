@@ -173,7 +173,7 @@ def test_how_far_routers_run_alone_changes_no_packet(seed: int, latency: int, mo
     flows = Injections.of(source, target, rng.integers(0, 80, n), rng.integers(0, 900, n), rng.integers(0, 9, n))
     far = simulate_tick(mesh, timing, flows, record=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(at_rest, "_window", lambda *_: 1)
+        patch.setattr(at_rest, "_log2", lambda *_: 0)
         step_by_step = simulate_tick(mesh, timing, flows, record=True)
     assert np.array_equal(far.delivered_at, step_by_step.delivered_at)
 
@@ -188,7 +188,7 @@ def test_running_chip_by_chip_changes_no_packet(seed: int, timing: Timing) -> No
     flows = Injections.of(source, target, rng.integers(0, 9, n), rng.integers(0, 2000, n), rng.integers(0, 40, n))
     apart = simulate_tick(mesh, timing, flows, record=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(at_rest, "LEAST_LEAD", 1 << 30)
+        patch.setattr(at_rest, "LEAST_WINDOWS", 1 << 30)
         together = simulate_tick(mesh, timing, flows, record=True)
     assert np.array_equal(apart.delivered_at, together.delivered_at)
     assert (apart.drain, apart.latency) == (together.drain, together.latency)

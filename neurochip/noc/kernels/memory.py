@@ -1,7 +1,5 @@
 """Arrays by address. Numba counts references to arrays, two atomic operations for many a use in a branch, which made
 the packet kernel eight times slower. Whoever passes addresses keeps the arrays alive.
-
-Numba's disk cache does not notice a change here: whoever edits this file edits ``packet``, too.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from numba import from_dtype, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from neurochip.noc.kernels.records import FLOW, LINK, PACKET, TOTALS
+from neurochip.noc.kernels.records import FLOW, KIND, LINK, PLACE, TOTALS, WAITING
 
 
 def _records(dtype: np.dtype[np.void]) -> Callable[..., Any]:
@@ -34,7 +32,8 @@ def _records(dtype: np.dtype[np.void]) -> Callable[..., Any]:
     return at
 
 
-link_at, packet_at, flow_at, totals_at = (_records(dtype) for dtype in (LINK, PACKET, FLOW, TOTALS))
+link_at, kind_at, place_at = map(_records, (LINK, KIND, PLACE))
+flow_at, waiting_at, totals_at = map(_records, (FLOW, WAITING, TOTALS))
 
 
 def _pointer(builder: Any, arguments: Any, bits: int) -> Any:

@@ -1,12 +1,12 @@
 """Kernel of the packet network model: every packet moves through routers in time order.
 
 What a router does reaches another no sooner than the delay of the link between them, in either direction: a packet
-takes the link's latency, a freed slot its credit's. So for as many cycles a router runs alone, with all that it can
-hear of already in its inputs and lanes: again and again it finds the first cycle at which the head of an input and the
-lane it wants are both ready, and in that cycle every output that has bidders serves the next in turn.
+takes the link's latency, a freed slot its credit's. So for a window of as many cycles a router runs alone, with all
+that it can hear of already in its inputs and lanes: again and again it finds the first cycle at which the head of an
+input and the lane it wants are both ready, and in that cycle every output that has bidders serves the next in turn.
 
-The same holds for regions, which are chips if crossing from one to the next takes long: a region runs alone for as
-many cycles as its borders take, while its part of the network stays in the cache.
+The same holds for regions, which are chips if crossing from one to the next takes long: a region runs alone for as many
+windows as its borders take, while its part of the network stays in the cache. A wheel says who wakes in which window.
 
 All bids of a cycle are looked at before a packet moves, and every delay that follows from a move is at least one cycle.
 So neither the order of routers nor that of regions can change a result.
@@ -22,223 +22,151 @@ from typing import Any
 from numba import njit
 
 from neurochip.noc.kernels.memory import (
-    flow_at,
+    kind_at,
     link_at,
     load,
-    load8,
     load32,
     lowest_bit,
-    packet_at,
+    place_at,
     prefetch,
     store,
-    store8,
-    store32,
     totals_at,
 )
-from neurochip.noc.kernels.records import ALWAYS, CACHE_LINE, NEVER, PACKET, Net, Router, State
+from neurochip.noc.kernels.records import CACHE_LINE, CORES, FREE, MASK, NEVER, NEXT, PLACE, Net, State
+from neurochip.noc.kernels.routing import block_of, first_lane, lane_of, way_of
+from neurochip.noc.kernels.sources import fill_inputs, inject
+from neurochip.stamp import stamp
 
 DRAINED, STUCK, TOO_LONG = range(3)
 """What `run` returns: all delivered; packets left that can never move; packets left after the last cycle allowed."""
 
-PACKET_SIZE = PACKET.itemsize
+PLACE_SIZE = PLACE.itemsize
 EXACT = 2048
 """Latencies below this have a histogram bin each; beyond it bins are at most 1/1024 of the latency wide."""
 
 
-@njit(cache=True, nogil=True)
-def net_of(state: State) -> Net:
-    """The addresses of ``state``, valid while it lives."""
-    ports, channels, places, block, _, _, interval, inject_interval = state.sizes
-    return Net(
-        state.routers.ctypes.data,
-        state.soon.ctypes.data,
-        state.links.ctypes.data,
-        state.packets.ctypes.data,
-        state.unused.ctypes.data,
-        state.credits.ctypes.data,
-        state.flows.ctypes.data,
-        state.heap.ctypes.data,
-        state.queue.ctypes.data,
-        state.queued.ctypes.data,
-        state.first_packet.ctypes.data,
-        state.bins.ctypes.data,
-        state.delivered_at.ctypes.data,
-        state.totals.ctypes.data,
-        min(len(state.delivered_at), 1),
-        ports,
-        channels - 1,
-        places,
-        block,
-        interval,
-        inject_interval,
-    )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def router_at(net: Net, router: int) -> Router:
-    """Where the block of ``router`` is."""
-    block = net.routers + router * net.block
-    return Router(block, block + 8 * net.ports, block + 16 * net.ports, block + 20 * net.ports, router * net.ports)
-
-
-@njit(cache=True, nogil=True)
-def sift_down(net: Net, start: int, size: int, i: int) -> None:
-    """Restore the heap at ``start`` of ``size`` flows, ordered by (next time, flow), below position ``i``."""
-    moving = load32(net.heap, start + i)
-    time = flow_at(net.flows, moving).next_time
-    sinking = True
-    while sinking and 2 * i + 1 < size:
-        child = 2 * i + 1
-        least = load32(net.heap, start + child)
-        earliest = flow_at(net.flows, least).next_time
-        other = load32(net.heap, start + min(child + 1, size - 1))
-        others = flow_at(net.flows, other).next_time
-        if others < earliest or (others == earliest and other < least):
-            child += 1
-            least, earliest = other, others
-        sinking = earliest < time or (earliest == time and least < moving)
-        if sinking:
-            store32(net.heap, start + i, least)
-            i = child
-    store32(net.heap, start + i, moving)
-
-
-@njit(cache=True, nogil=True)
-def fill_inputs(state: State) -> None:
-    """Put the first packet of every source queue at the head of its core's input."""
-    net = net_of(state)
-    for i in range(len(state.queued)):
-        if state.queued[i]:
-            router = i // net.ports
-            time = inject(net, router_at(net, router), i - router * net.ports)
-            state.soon[router] = min(state.soon[router], time)
-
-
-@njit(cache=True, nogil=True)
-def inject(net: Net, router: Router, port: int) -> int:
-    """Put the next packet of a core's source queue, which is not empty, at the head of input ``port``.
-
-    Returns when it may bid.
-    """
-    i = router.base + port
-    queue, queued = load32(net.queue, i), load32(net.queued, i)
-    f = load32(net.heap, queue)
-    flow = flow_at(net.flows, f)
-    link = link_at(net.links, i)
-    record = load(net.unused, 0)
-    packet = packet_at(net.packets, record)
-    store(net.unused, 0, packet.next)
-    link.head = record
-    packet.born = flow.next_time
-    packet.x, packet.y, packet.port = flow.x, flow.y, flow.port
-    if net.recorded:
-        packet.number = load(net.first_packet, f) + flow.sent
-    flow.sent += 1
-    flow.left -= 1
-    flow.next_time += flow.spacing
-    if flow.left == 0:
-        queued -= 1
-        store32(net.queued, i, queued)
-        store32(net.heap, queue, load32(net.heap, queue + queued))
-    sift_down(net, queue, queued, 0)
-    packet.time = packet.born + totals_at(net.totals, 0).inject
-    time = max(packet.time, link.next_bid)
-    ahead(net, router, port, packet, time)
-    return time
-
-
-@njit(cache=True, nogil=True, inline="always")
-def ahead(net: Net, router: Router, port: int, packet: Any, time: int) -> None:
-    """Let ``packet``, now at the head of input ``port``, bid from ``time`` for the next lane of its way.
-
-    It goes along x first, then along y, then into its core.
-    """
-    along_x = 1 if packet.x < 0 else 0
-    along_y = 3 if packet.y < 0 else 2
-    direction = along_x if packet.x else along_y if packet.y else 4 + packet.port
-    lane = direction
-    if net.rings:
-        lane = 4 + direction
-        if direction < 4:
-            straight = port < 8 and port >> 2 == direction >> 1
-            closes = link_at(net.links, load32(router.way, 2 * direction)).closes
-            lane = 2 * direction + ((port & 1 if straight else 0) | closes)
-    store8(router.want, port, lane)
-    store(router.at, port, time)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def first_lane(net: Net, lane: int) -> int:
-    """The first of the lanes that share an output with ``lane``."""
-    return lane & ~(net.rings & int(lane < 8))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def take(net: Net, router: Router, port: int, now: int) -> None:
-    """Take the head packet out of input ``port`` at cycle ``now``; its credit goes back, the next packet may bid."""
-    link = link_at(net.links, router.base + port)
-    if link.sender < 0:
-        link.next_bid = now + net.inject_interval
-        if load32(net.queued, router.base + port):
-            inject(net, router, port)
+@njit(nogil=True, forceinline=True)
+def wake(net: Net, router: int, time: int) -> None:
+    """Let ``router`` run at cycle ``time`` if it would not run before."""
+    if time < load(net.soon, router):
+        store(net.soon, router, time)
+        if time < totals_at(net.totals, 0).end:  # so it is of the running region
+            mark(net, router, time)
         else:
-            store(router.at, port, NEVER)
+            region = load32(net.region_of, router)
+            store(net.wakes, region, min(load(net.wakes, region), time))
+
+
+@njit(nogil=True, forceinline=True)
+def mark(net: Net, router: int, time: int) -> None:
+    """Let ``router`` of the running region run in the window of cycle ``time``."""
+    total = totals_at(net.totals, 0)
+    number = router - total.router
+    word = (time - total.start >> net.shift) * net.words + (number >> 6)
+    store(net.wheel, word, load(net.wheel, word) | 1 << (number & 63))
+
+
+@njit(nogil=True, forceinline=True)
+def take(net: Net, block: int, router: int, port: int, now: int) -> None:
+    """The head packet of input ``port`` leaves at cycle ``now``: its credit goes back, the next packet is head."""
+    base = router * net.ports
+    link = link_at(net.links, base + port)
+    if port >= net.lanes:
+        link.next_bid = now + net.inject_interval
+        if link.tail:
+            inject(net, base, port)
+        else:
+            store(block, MASK, load(block, MASK) & ~(1 << port))
         return
+    kind = kind_at(net.kinds, link.kind)
     link.next_bid = now + net.interval
-    left = link.size - (link.sent - link.taken)
-    if left <= link.slack or link.slack == ALWAYS:
-        credit = now + link.credit
-        store(net.credits, (router.base + port) * net.places + (link.taken & (net.places - 1)), credit)
+    left = kind.size - (link.sent - link.taken)
+    if left <= kind.slack:
+        credit = now + kind.credit
+        place_at(net.places, link.head).time = credit
         if left == 0:
-            sender = router_at(net, link.sender)
-            first = link_at(net.links, load32(sender.way, first_lane(net, link.lane)))
-            free = max(first.free_at, credit)
-            store(sender.free, link.lane, free)
-            store(net.soon, link.sender, min(load(net.soon, link.sender), free))
+            sender = load32(block, NEXT + (port >> net.rings ^ 1))
+            free_at = link_at(net.links, base + first_lane(net, port)).free_at
+            free = max(free_at, credit)
+            store(block_of(net, sender), FREE + port, free)
+            wake(net, sender, free)
     link.taken += 1
-    if link.sent != link.taken:
-        link.head = packet_at(net.packets, link.head).next
-        packet = packet_at(net.packets, link.head)
-        prefetch(net.packets, PACKET_SIZE * packet.next)
-        ahead(net, router, port, packet, max(packet.time, link.next_bid))
-    else:
-        store(router.at, port, NEVER)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def put(net: Net, way: int, record: int, now: int) -> int:
-    """Send the packet in ``record`` over link ``way`` at cycle ``now``; returns when the link has a slot again."""
-    link = link_at(net.links, way)
-    packet = packet_at(net.packets, record)
-    packet.time = now + link.latency
-    step_x = (1 if packet.x > 0 else 0) - (1 if packet.x < 0 else 0)
-    step_y = 0 if step_x else (1 if packet.y > 0 else 0) - (1 if packet.y < 0 else 0)
-    packet.x -= step_x
-    packet.y -= step_y
+    link.head = link.head + 1 if link.head + 1 < link.first + kind.size else link.first
     if link.sent == link.taken:
-        link.head = record
-        router = router_at(net, link.router)
-        time = max(packet.time, link.next_bid)
-        ahead(net, router, way - router.base, packet, time)
-        store(net.soon, link.router, min(load(net.soon, link.router), time))
+        store(block, MASK, load(block, MASK) & ~(1 << port))
+        return
+    packet = place_at(net.places, link.head)
+    link.at = max(packet.time, link.next_bid)
+    link.born, link.x, link.y, link.port, link.number = packet.born, packet.x, packet.y, packet.port, packet.number
+    link.want = lane_of(net, base, port, packet.x, packet.y, packet.port)
+
+
+@njit(nogil=True, forceinline=True)
+def move(net: Net, block: int, router: int, port: int, now: int) -> None:
+    """Move the head packet of input ``port`` over the lane it wants at cycle ``now``."""
+    base = router * net.ports
+    link = link_at(net.links, base + port)
+    lane, born, x, y, core, number = int(link.want), link.born, link.x, link.y, link.port, link.number
+    take(net, block, router, port, now)
+    first = first_lane(net, lane)
+    output = link_at(net.links, way_of(net, block, base, first))
+    output.turn = port + 1 if port + 1 < net.ports else 0
+    free_at = now + kind_at(net.kinds, output.kind).service
+    output.free_at = free_at
+    if lane >= net.lanes:
+        output.sent += 1
+        store(block, FREE + lane, free_at)
+        deliver(net, born, number, now)
+        return
+    if net.rings:
+        store(block, FREE + first, max(load(block, FREE + first), free_at))
+        store(block, FREE + first + 1, max(load(block, FREE + first + 1), free_at))
+    step_x = int(x > 0) - int(x < 0)
+    step_y = 0 if step_x else int(y > 0) - int(y < 0)
+    after = load32(block, NEXT + (lane >> net.rings))
+    put(net, after, lane, (born, x - step_x, y - step_y, core, number), now)
+    store(block, FREE + lane, max(free_at, credit_for(net, after, lane)))
+
+
+@njit(nogil=True, forceinline=True)
+def put(net: Net, router: int, lane: int, packet: tuple[int, int, int, int, int], now: int) -> None:
+    """Send ``packet``, its fields from ``born`` on, over ``lane`` to ``router`` at cycle ``now``."""
+    base, block = router * net.ports, block_of(net, router)
+    link = link_at(net.links, base + lane)
+    kind = kind_at(net.kinds, link.kind)
+    born, x, y, core, number = packet
+    time = now + kind.latency
+    if link.sent == link.taken:
+        link.at = max(time, link.next_bid)
+        link.born, link.x, link.y, link.port, link.number = born, x, y, core, number
+        link.want = lane_of(net, base, lane, x, y, core)
+        store(block, MASK, load(block, MASK) | 1 << lane)
+        wake(net, router, link.at)
     else:
-        packet_at(net.packets, link.tail).next = record
-    link.tail = record
+        place = place_at(net.places, link.tail)
+        place.time, place.born, place.x, place.y, place.port, place.number = time, born, x, y, core, number
+    link.tail = link.tail + 1 if link.tail + 1 < link.first + kind.size else link.first
     link.sent += 1
-    left = link.size - (link.sent - link.taken)
-    if left > link.slack and link.slack < ALWAYS:
+
+
+@njit(nogil=True, forceinline=True)
+def credit_for(net: Net, router: int, lane: int) -> int:
+    """When the next packet may be sent over ``lane`` to ``router`` for all that its buffer knows; 0 if at once."""
+    link = link_at(net.links, router * net.ports + lane)
+    kind = kind_at(net.kinds, link.kind)
+    left = kind.size - (link.sent - link.taken)
+    if left > kind.slack:
         return 0
-    place = (link.sent - link.size) & (net.places - 1)
-    credit: int = load(net.credits, way * net.places + place) if left else NEVER
+    credit: int = place_at(net.places, link.tail).time if left else NEVER
     return credit
 
 
-@njit(cache=True, nogil=True, inline="always")
-def deliver(net: Net, record: int, now: int) -> None:
-    """Count the packet in ``record``, which won its core's port at cycle ``now``; the record is unused then."""
-    total, packet = totals_at(net.totals, 0), packet_at(net.packets, record)
+@njit(nogil=True, forceinline=True)
+def deliver(net: Net, born: int, number: int, now: int) -> None:
+    """Count a packet, injected at cycle ``born``, which won its core's port at cycle ``now``."""
+    total = totals_at(net.totals, 0)
     time = now + total.eject
-    latency = time - packet.born
+    latency = time - born
     octave, place = 0, latency
     while place >= EXACT:
         place >>= 1
@@ -251,130 +179,157 @@ def deliver(net: Net, record: int, now: int) -> None:
     total.max = max(total.max, latency)
     total.last = max(total.last, time)
     if net.recorded:
-        store(net.delivered_at, packet.number, time)
-    packet.next = load(net.unused, 0)
-    store(net.unused, 0, record)
+        store(net.delivered_at, number, time)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def move(net: Net, router: Router, port: int, lane: int, now: int) -> None:
-    """Move the head packet of input ``port`` over ``lane`` at cycle ``now``."""
-    record = link_at(net.links, router.base + port).head
-    # the buffer lets it go first: its place in the line of the next one overwrites that in this one's
-    take(net, router, port, now)
-    way = load32(router.way, lane)
-    link = link_at(net.links, way)
-    first = first_lane(net, lane)
-    free_at = now + link.service
-    link_at(net.links, load32(router.way, first)).free_at = free_at
-    credit = 0
-    if lane < 4 << net.rings:
-        credit = put(net, way, record, now)
-    else:
-        link.sent += 1
-        deliver(net, record, now)
-    if net.rings and lane < 8:
-        store(router.free, first, max(load(router.free, first), free_at))
-        store(router.free, first + 1, max(load(router.free, first + 1), free_at))
-    store(router.free, lane, max(free_at, credit))
-
-
-@njit(cache=True, nogil=True)
-def advance(net: Net, number: int, end: int) -> None:
-    """Run router ``number`` alone up to cycle ``end``, which it does not take part in."""
-    router = router_at(net, number)
+@njit(nogil=True, forceinline=True)
+def advance(net: Net, router: int, end: int) -> None:
+    """Run ``router`` alone up to cycle ``end``, which it does not take part in."""
+    block, base = block_of(net, router), router * net.ports
+    of_links = (1 << net.lanes) - 1
     while True:
         now: int = NEVER
-        for port in range(net.ports):
-            now = min(now, max(load(router.at, port), load(router.free, load8(router.want, port))))
-        if now >= end:
-            store(net.soon, number, now)
-            return
         bids = 0
-        for port in range(net.ports):
-            ready = max(load(router.at, port), load(router.free, load8(router.want, port))) == now
-            bids |= int(ready) << port
-        while bids:
-            port = lowest_bit(bids)
-            first = first_lane(net, load8(router.want, port))
-            if bids & (bids - 1) == 0:
-                rivals = bids
-            else:
-                rivals = 0
-                others = bids
-                while others:
-                    other = lowest_bit(others)
-                    others &= others - 1
-                    rivals |= int(first_lane(net, load8(router.want, other)) == first) << other
-            bids &= ~rivals
-            output = link_at(net.links, load32(router.way, first))
-            in_turn = rivals & (-1 << output.turn)
-            port = lowest_bit(in_turn if in_turn else rivals)
-            output.turn = port + 1 if port + 1 < net.ports else 0
-            move(net, router, port, load8(router.want, port), now)
+        heads = load(block, MASK)
+        others = heads & of_links
+        while others:
+            port = lowest_bit(others)
+            others &= others - 1
+            link = link_at(net.links, base + port)
+            ready = max(link.at, load(block, FREE + link.want))
+            bids = 1 << port if ready < now else bids | int(ready == now) << port
+            now = min(now, ready)
+        later = cores = load(block, CORES)
+        if cores < end:
+            later, cores, others = NEVER, NEVER, heads & ~of_links
+            while others:
+                port = lowest_bit(others)
+                others &= others - 1
+                link = link_at(net.links, base + port)
+                cores = min(cores, link.at)
+                ready = max(link.at, load(block, FREE + link.want))
+                bids = 1 << port if ready < now else bids | int(ready == now) << port
+                now = min(now, ready)
+            store(block, CORES, cores)
+        if now >= end:
+            soon = min(now, later)
+            store(net.soon, router, soon)
+            if soon < totals_at(net.totals, 0).end:
+                mark(net, router, soon)
+            return
+        if bids & (bids - 1) == 0:
+            move(net, block, router, lowest_bit(bids), now)
+        else:
+            arbitrate(net, block, router, bids, now)
 
 
-@njit(cache=True, nogil=True)
-def run(state: State, last_cycle: int) -> int:
-    """Move packets until all are delivered; see the module's docstring for how. Returns DRAINED, STUCK or TOO_LONG."""
-    net, regions = net_of(state), state.regions
-    window, lead = state.sizes[4], state.sizes[5]
-    n_regions = len(regions) - 1
-    to_deliver = 0
-    for flow in range(len(state.flows)):
-        to_deliver += int(state.flows[flow].left) + int(state.flows[flow].sent)
-    while state.totals[0].delivered < to_deliver:
-        start = soonest(net, 0, regions[n_regions])
-        if start > last_cycle:
-            return STUCK if start == NEVER else TOO_LONG
-        end = min(start + lead, last_cycle + 1)
-        for region in range(n_regions):
-            for stage in range(3):
-                coming = min(region + 2 - stage, n_regions - 1)
-                bring_near(net, (regions[coming], regions[coming + 1]), end, stage)
-            run_region(net, (regions[region], regions[region + 1]), end, window)
-    return DRAINED
+@njit(nogil=True, forceinline=True)
+def arbitrate(net: Net, block: int, router: int, bids: int, now: int) -> None:
+    """Of the heads of inputs ``bids``, which could all move at cycle ``now``, move the next in turn at each output."""
+    base = router * net.ports
+    while bids:
+        first = first_lane(net, link_at(net.links, base + lowest_bit(bids)).want)
+        rivals, others = 0, bids
+        while others:
+            other = lowest_bit(others)
+            others &= others - 1
+            rivals |= int(first_lane(net, link_at(net.links, base + other).want) == first) << other
+        bids &= ~rivals
+        in_turn = rivals & (-1 << link_at(net.links, way_of(net, block, base, first)).turn)
+        move(net, block, router, lowest_bit(in_turn if in_turn else rivals), now)
 
 
-@njit(cache=True, nogil=True)
-def bring_near(net: Net, routers: tuple[int, int], end: int, stage: int) -> None:
-    """Load what ``routers`` first..end - 1 will work on before cycle ``end`` into the cache, without waiting.
-
-    In three stages, as each reads what the one before has loaded: blocks, links, packets.
-    """
-    for number in range(routers[0], routers[1]):
-        if load(net.soon, number) < end:
-            router = router_at(net, number)
-            if stage == 0:
-                for line in range(0, net.block, CACHE_LINE):
-                    prefetch(router.at, line)
-            else:
-                for port in range(net.ports):
-                    if load(router.at, port) < end:
-                        i = router.base + port
-                        if stage == 1:
-                            prefetch(net.links, CACHE_LINE * i)
-                            prefetch(net.links, CACHE_LINE * load32(router.way, load8(router.want, port)))
-                        else:
-                            prefetch(net.packets, PACKET_SIZE * link_at(net.links, i).head)
+@njit(nogil=True, forceinline=True)
+def run_region(net: Net, first: int, after: int, windows: int) -> None:
+    """Run the routers ``first`` to ``after - 1`` alone, window by window."""
+    total = totals_at(net.totals, 0)
+    for router in range(first, after):
+        if load(net.soon, router) < total.end:
+            mark(net, router, load(net.soon, router))
+    for window in range(windows):
+        end = min(total.start + (window + 1 << net.shift), total.end)
+        for word in range(net.words):
+            bits = load(net.wheel, window * net.words + word)
+            store(net.wheel, window * net.words + word, 0)
+            while bits:
+                router = first + 64 * word + lowest_bit(bits)
+                bits &= bits - 1
+                if load(net.soon, router) < end:
+                    advance(net, router, end)
 
 
-@njit(cache=True, nogil=True)
-def run_region(net: Net, routers: tuple[int, int], end: int, window: int) -> None:
-    """Run a region, ``routers`` first..end - 1, alone up to cycle ``end``, in steps of ``window``."""
-    now = soonest(net, routers[0], routers[1])
-    while now < end:
-        until = min(now + window, end)
-        for router in range(routers[0], routers[1]):
-            if load(net.soon, router) < until:
-                advance(net, router, until)
-        now = soonest(net, routers[0], routers[1])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def soonest(net: Net, first: int, end: int) -> int:
-    """The first cycle in which something may happen in routers ``first`` to ``end - 1``; NEVER if nothing can."""
+@njit(nogil=True, forceinline=True)
+def soonest(net: Net, first: int, after: int) -> int:
+    """The first cycle in which something may happen in routers ``first`` to ``after - 1``; NEVER if nothing can."""
     cycle: int = NEVER
-    for router in range(first, end):
+    for router in range(first, after):
         cycle = min(cycle, load(net.soon, router))
     return cycle
+
+
+@njit(nogil=True, forceinline=True)
+def bring_near(net: Net, first: int, after: int, stage: int) -> None:
+    """Load what the routers ``first`` to ``after - 1`` will work on into the cache, without waiting.
+
+    In three stages, as each reads what the one before has loaded: blocks; links; places, and the links that are next.
+    """
+    end = totals_at(net.totals, 0).end
+    for router in range(first, after):
+        if load(net.soon, router) < end:
+            block, base = block_of(net, router), router * net.ports
+            if stage == 0:
+                for line in range(0, net.block, CACHE_LINE):
+                    prefetch(block, line)
+            else:
+                heads = load(block, MASK)
+                if load(block, CORES) >= end:
+                    heads &= (1 << net.lanes) - 1
+                while heads:
+                    link = link_at(net.links, base + lowest_bit(heads))
+                    if stage == 1:
+                        prefetch(net.links, CACHE_LINE * (base + lowest_bit(heads)))
+                    elif link.at < end:
+                        prefetch(net.places, PLACE_SIZE * link.head)
+                        prefetch(net.links, CACHE_LINE * way_of(net, block, base, link.want))
+                    heads &= heads - 1
+
+
+def _compiled(_stamp: int) -> Any:
+    """The kernel, which closes over the stamp of those it calls."""
+
+    @njit(cache=True, nogil=True)
+    def run(net: Net, state: State, last_cycle: int) -> int:
+        """Move all packets of ``state``, at the addresses ``net``, from their source queues until they are delivered.
+
+        See the module's docstring for how. Returns DRAINED, STUCK or TOO_LONG.
+        """
+        if _stamp < 0:
+            return STUCK
+        regions, wakes, total = state.regions, state.wakes, state.totals[0]
+        packets, windows = state.sizes
+        fill_inputs(net, wakes, len(state.soon))
+        while total.delivered < packets:
+            total.start = wakes.min()
+            if total.start > last_cycle:
+                return STUCK if total.start == NEVER else TOO_LONG
+            total.end = min(total.start + (windows << net.shift), last_cycle + 1)
+            awake = 0
+            for region in range(len(wakes)):
+                state.awake[awake] = region
+                awake += int(wakes[region] < total.end)
+            for i in range(-2, awake):
+                for stage in range(min(3, awake - i)):
+                    if i + stage >= 0:
+                        coming = state.awake[i + stage]
+                        bring_near(net, regions[coming], regions[coming + 1], 2 - stage)
+                if i >= 0:
+                    region = state.awake[i]
+                    total.router = regions[region]
+                    run_region(net, regions[region], regions[region + 1], windows)
+                    wakes[region] = soonest(net, regions[region], regions[region + 1])
+        return DRAINED
+
+    return run
+
+
+run = _compiled(stamp(__file__, "memory", "records", "routing", "sources"))

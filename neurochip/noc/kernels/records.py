@@ -15,74 +15,110 @@ Records = NDArray[np.void]
 # ahead. So what a move reads lies in few cache lines: a router's block, a record for each link with its buffer.
 NEVER = 1 << 62
 CACHE_LINE = 64
-ALWAYS = 255
-"""A link's ``slack`` if its credits need a look with any number of slots left."""
 
 LINK = np.dtype(
     [
-        ("free_at", "i8"),  # when its output may pass the next packet (of an output's first lane)
+        ("at", "i8"),  # when the packet at the head of its buffer may bid
         ("next_bid", "i8"),  # its buffer gives up its next packet no sooner
+        ("free_at", "i8"),  # when its output may pass the next packet (of an output's first lane)
+        ("born", "i8"),  # of the head: as in PLACE
         ("sent", "u4"),  # packets that entered it
         ("taken", "u4"),  # packets that left its buffer
-        ("size", "i4"),  # packets that fit in its buffer, those on the link included
-        ("head", "i4"),  # the first packet in the buffer or on the link, and the last one
-        ("tail", "i4"),
-        ("latency", "i4"),
-        ("service", "i4"),
-        ("credit", "i4"),  # cycles from the moment a packet leaves the buffer until its slot may be won again
-        ("router", "i4"),  # where the link ends; -1: in a core
-        ("sender", "i4"),  # where it starts; -1: the buffer is a core's source queue
-        ("lane", "u1"),  # the lane of the sender that it is
+        ("number", "u4"),  # of the head
+        ("first", "i4"),  # where its ring of places is in ``State.places``; of a core: where its heap starts
+        ("head", "i4"),  # the place of the head, which is empty, as the head is here
+        ("tail", "i4"),  # the place for the next packet that comes; of a core: flows in its heap
+        ("x", "i2"),  # of the head
+        ("y", "i2"),
+        ("port", "u1"),
+        ("kind", "u1"),  # its KIND
+        ("want", "u1"),  # the lane for which the head bids
         ("turn", "u1"),  # the input that is next in turn (of an output's first lane)
-        ("closes", "u1"),  # 1 if it closes a ring
-        ("slack", "u1"),  # with more slots left, the credit that the next packet needs is surely back; see ALWAYS
-    ],
-    align=True,
+    ]
 )
+"""A link with its buffer, or a core's source queue and the way into that core: a cache line."""
 
-PACKET = np.dtype(
+KIND = np.dtype(
     [
-        ("time", "i8"),  # when it may bid for its next link
+        ("latency", "i8"),
+        ("service", "i8"),
+        ("credit", "i8"),  # cycles from the moment a packet leaves the buffer until its slot may be won again
+        ("size", "i8"),  # packets that fit in its buffer, those on the link included
+        ("slack", "i8"),  # with more slots left, the credit that the next packet needs is surely back
+        ("closes", "i8"),  # 1 if it closes a ring
+    ]
+)
+"""What links have in common: those along x, along y, either between chips, each again where it closes a ring; and the
+ways into cores."""
+
+PLACE = np.dtype(
+    [
+        ("time", "i8"),  # when it may bid for its next link; of an empty place: when it may be sent to again
         ("born", "i8"),  # when it was injected
         ("x", "i2"),  # hops left to go east, or west if negative
         ("y", "i2"),  # then south, or north
         ("port", "i4"),  # then into this core of the router
-        ("next", "i4"),  # the packet behind it, or the next unused record
         ("number", "u4"),  # its place in ``State.delivered_at``
     ],
     align=True,
 )
+"""A place of a buffer, with a packet that waits behind another or is on its way, or empty.
+
+While many places are left, nobody needs to know when an empty one may be sent to, and its time is any time past.
+"""
 
 FLOW = np.dtype(
     [
-        ("next_time", "i8"),
         ("spacing", "i8"),
-        ("left", "u4"),  # packets not injected yet
         ("sent", "u4"),
-        ("x", "i2"),  # as in PACKET
+        ("x", "i2"),  # as in PLACE
         ("y", "i2"),
         ("port", "i4"),
     ],
     align=True,
 )
 
-TOTALS = np.dtype([(name, "i8") for name in ("delivered", "sum", "min", "max", "last", "inject", "eject", "unused")])
+WAITING = np.dtype([("time", "i8"), ("flow", "i4"), ("left", "u4")], align=True)
+"""A flow in a core's heap: when its next packet is injected, its number, packets not injected yet."""
+
+TOTALS = np.dtype(
+    [
+        ("delivered", "i8"),
+        ("sum", "i8"),  # of latencies; then the least, the largest, and the cycle of the last delivery
+        ("min", "i8"),
+        ("max", "i8"),
+        ("last", "i8"),
+        ("inject", "i8"),  # latencies of local ports
+        ("eject", "i8"),
+        ("start", "i8"),  # the cycles from start to end - 1 are running
+        ("end", "i8"),
+        ("router", "i8"),  # the first of the running region
+    ]
+)
+
+SLOTS = 64
+"""Most windows that a region runs ahead."""
+
+MASK, CORES, NEXT, FREE = 0, 1, 4, 4
+"""Places in a router's block, in units of the integers that are there; see ``router_dtype``."""
 
 
 def router_dtype(ports: int) -> np.dtype[np.void]:
-    """A router's block, whole cache lines: for each input ``at``, when the packet at its head may bid, ``NEVER`` if
-    there is none, and ``want``, the lane for which it bids; for each lane ``free``, when it may pass the next packet,
-    ``NEVER`` while its buffer is full, and ``way``, its LINK record.
+    """A router's block, whole cache lines, what packets on their way need in the first.
+
+    ``mask``: bits of the inputs that hold a packet; ``cores``: before which none that a core sends may bid; ``next``:
+    the routers to the east, west, south and north, or -1; for each lane ``free``: when it may pass the next packet,
+    ``NEVER`` while its buffer is full.
     """
-    fields = [("at", "i8", (ports,)), ("free", "i8", (ports,)), ("way", "i4", (ports,)), ("want", "u1", (ports,))]
-    size = -(-sum(np.dtype(kind).itemsize * ports for _, kind, _ in fields) // CACHE_LINE) * CACHE_LINE
-    names, kinds, offsets, at = [], [], [], 0
-    for name, kind, shape in fields:
-        names.append(name)
-        kinds.append((kind, shape))
-        offsets.append(at)
-        at += np.dtype(kind).itemsize * ports
-    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": size})
+    size = 8 * (FREE + ports)
+    return np.dtype(
+        {
+            "names": ["mask", "cores", "next", "free"],
+            "formats": ["i8", "i8", ("i4", (4,)), ("i8", (ports,))],
+            "offsets": [8 * MASK, 8 * CORES, 4 * NEXT, 8 * FREE],
+            "itemsize": -(-size // CACHE_LINE) * CACHE_LINE,
+        }
+    )
 
 
 class State(NamedTuple):
@@ -90,25 +126,27 @@ class State(NamedTuple):
 
     A router has P inputs, one for each lane of the links that come in (by direction of travel) and one for each core,
     and as many lanes that go out. A lane is one of the V virtual channels of an output: V is 1, or 2 where links close
-    to rings. Routers are in an order in which those of a region follow each other. Input p of router r has number
-    ``r * P + p``.
+    to rings. Lane p leads to input p of the next router, or into a core. Input p of router r has number ``r * P + p``.
+
+    Routers are in an order in which those of a region follow each other.
 
     Attributes:
         routers: records of ``router_dtype(P)``, (n_routers,).
         soon: int64, (n_routers,); nothing can happen in a router before.
         links: LINK records, (n_routers * P,), by the input they end in; a core's is its source queue and the way in.
-        packets: PACKET records, as many as the network holds at most. unused: int64, (1,); the first one not in use.
-        credits: int64, (n_routers * P * places,): of each link a ring, when the slot that its n-th packet left may be
-            won again; kept only while few slots are left. A ring has a power of two of places.
+        kinds: KIND records.
+        places: PLACE records, of each link a ring of as many as its buffer holds.
         flows: FLOW records, (n_flows,).
-        heap: int32, (n_flows,); core by core the flows with packets left, a binary heap by (next time, flow) each.
-        queue, queued: int32, (n_routers * P,); where a core's part of the heap starts, and its flows in it.
+        heap: WAITING records, (n_flows,); core by core the flows with packets left, a binary heap by (time, flow) each.
         first_packet: int64, (n_flows,); the place of each flow's first packet in ``delivered_at``.
-        sizes: int64, (8,): P; V; places of a ring of credits; bytes of a router's block; how far a router, and how far
-            a region may run ahead of the others, cycles; cycles from a packet that a link's buffer, and one that a core
-            gives up to the next.
+        wheel: int64, (SLOTS, words): of each window that the running region is yet to run, a bit for each of its
+            routers that wakes in it.
         regions: int64, (n_regions + 1,); where each region's routers start.
-        totals: one TOTALS record; ``inject`` and ``eject`` are the latencies of local ports.
+        wakes: int64, (n_regions,); nothing can happen in a region before.
+        awake: int32, (n_regions + 1,); the regions that run now.
+        region_of: int32, (n_routers,).
+        sizes: int64, (2,): packets in all; windows that a region runs ahead.
+        totals: one TOTALS record.
         bins: int64, histogram of latencies.
         delivered_at: int64, (n_packets,), or empty.
     """
@@ -116,16 +154,17 @@ class State(NamedTuple):
     routers: Records
     soon: Int64Array
     links: Records
-    packets: Records
-    unused: Int64Array
-    credits: Int64Array
+    kinds: Records
+    places: Records
     flows: Records
-    heap: Int32Array
-    queue: Int32Array
-    queued: Int32Array
+    heap: Records
     first_packet: Int64Array
-    sizes: Int64Array
+    wheel: Int64Array
     regions: Int64Array
+    wakes: Int64Array
+    awake: Int32Array
+    region_of: Int32Array
+    sizes: Int64Array
     totals: Records
     bins: Int64Array
     delivered_at: Int64Array
@@ -137,31 +176,23 @@ class Net(NamedTuple):
     routers: int
     soon: int
     links: int
-    packets: int
-    unused: int
-    credits: int
+    kinds: int
+    places: int
     flows: int
     heap: int
-    queue: int
-    queued: int
     first_packet: int
+    wheel: int
+    wakes: int
+    region_of: int
     bins: int
     delivered_at: int
     totals: int
     recorded: int  # whether delivery times are kept
     ports: int  # inputs of a router
     rings: int  # 1 if links close to rings and have two lanes each, else 0
-    places: int  # of a ring of credits
+    lanes: int  # of links, at a router; further ones lead into cores
     block: int  # bytes of a router
-    interval: int  # of a link's buffer
-    inject_interval: int
-
-
-class Router(NamedTuple):
-    """Addresses in a router's block, see ``router_dtype``, and the number of its first input."""
-
-    at: int
-    free: int
-    way: int
-    want: int
-    base: int
+    shift: int  # a window is 1 << shift cycles
+    words: int  # of a window of the wheel
+    interval: int  # cycles from a packet that a link's buffer gives up to the next
+    inject_interval: int  # the same of a core

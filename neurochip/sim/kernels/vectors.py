@@ -13,10 +13,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from neurochip.sim.kernels.fanout import Fanout
-from neurochip.sim.kernels.stamp import stamp
 from neurochip.sim.kernels.synapses import add_rows
 from neurochip.sim.kernels.ticks import CoreTimes, CoreTotals, Idle, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import book_packets
+from neurochip.stamp import stamp
 
 Int32 = NDArray[np.int32]
 Counts = NDArray[np.int64]
@@ -249,4 +249,4 @@ def _compiled(_stamp: int) -> Any:
     return run
 
 
-run_input = _compiled(stamp("synapses", "ticks", "traffic", "fanout"))
+run_input = _compiled(stamp(__file__, "synapses", "ticks", "traffic", "fanout"))

@@ -10,9 +10,9 @@ from pathlib import Path
 from zlib import crc32
 
 
-def stamp(*modules: str) -> int:
-    """Checksum of the named files of this folder."""
-    folder, value = Path(__file__).parent, 0
+def stamp(file: str, *modules: str) -> int:
+    """Checksum of the named modules in the folder of ``file``."""
+    folder, value = Path(file).parent, 0
     for module in modules:
         value = crc32((folder / f"{module}.py").read_bytes(), value)
     return value
