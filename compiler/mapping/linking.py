@@ -13,7 +13,7 @@ from compiler.mapping.traffic import Flows, Ints
 
 _WEIGHT_LIMIT, _COST_LIMIT = 2.0**31 - 1, 2.0**61
 _PART = 1 << 20  # weights looked at at a time
-_AT_ONCE = 1 << 25  # ends of finer edges merged at a time: 256 MB
+_AT_ONCE = 1 << 24  # ends of finer edges merged at a time: 128 MB
 
 Amounts = NDArray[np.int32 | np.float64]
 
