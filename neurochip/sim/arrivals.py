@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from neurochip.network.network import Network, Population
 from neurochip.network.projections import Dense
 from neurochip.sim.kernels import dense
-from neurochip.sim.kernels.events import Events, merge
-from neurochip.sim.kernels.synapses import Window
+from neurochip.sim.kernels.events import Events, events_by_slice, merge
+from neurochip.sim.kernels.synapses import Synapses, Tasks, Window
 from neurochip.sim.schedule import ProjectionPlan
 from neurochip.sim.state import Emission
 
@@ -47,6 +47,12 @@ class Arrival:
     def known(self) -> bool:
         """Whether matrix products have taken all of it in already."""
         return self.ahead is not None and all(whole is not None and not len(whole) for whole in self.wholes)
+
+    def at_once(self, projection: ProjectionPlan) -> bool:
+        """Whether ``projection`` is delivered neither from a list nor from counts of these events."""
+        if self.ahead is None:
+            return False
+        return self.known if projection.suits(self.ahead) else projection.one_to_one
 
     @property
     def per_position(self) -> NDArray[np.int64]:
@@ -100,6 +106,18 @@ def multiply(
         return
     counts = arrival.as_counts(projection.padding)
     multiply_counts(counts, arrival.per_position, projection, slice_width, current, ops)
+
+
+def add_ahead(arrival: Arrival, projection: ProjectionPlan, synapses: Synapses, tasks: Tasks) -> None:
+    """Deliver ``arrival`` one to one: of a payload in unit spikes all with the first."""
+    weight = np.int32(projection.weight[0, 0])
+    for part, whole in zip(arrival.parts, arrival.wholes, strict=True):
+        if whole is None:
+            projection.kernel(part, projection.window, synapses, tasks)
+            continue
+        if len(whole):
+            synapses.current[:] += weight * whole
+        synapses.ops[:] += events_by_slice(part, synapses.slice_width, synapses.ops.shape[1])
 
 
 def multiply_counts(

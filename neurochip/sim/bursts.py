@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.reference import bounded, burst
-from neurochip.sim.kernels.events import Events, events_above
+from neurochip.sim.kernels.events import Events, events_above, events_in_turn
 from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.state import Constant
 
@@ -31,6 +31,12 @@ def leaving(values: NDArray[np.integer], tick: int) -> Events:
     """What leaves ``tick`` ticks after the population's own: one spike of every neuron with more to send than that."""
     events: Events = events_above(values, tick)
     return events
+
+
+def in_turn(values: NDArray[np.int32], ticks: int) -> tuple[Events, ...]:
+    """What leaves in each of ``ticks`` ticks of ``values`` (rows, C): one spike of every neuron with more to send."""
+    start, begin, channel = events_in_turn(values, ticks)
+    return tuple(Events(start[i], channel[begin[i] : begin[i + 1]]) for i in range(ticks))
 
 
 def by_slice(neurons: NDArray[np.bool_], width: int) -> Counts:

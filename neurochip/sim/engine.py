@@ -22,7 +22,7 @@ from neurochip.network.network import Network
 from neurochip.network.projections import Product
 from neurochip.program.image import Program
 from neurochip.sim import bursts, products
-from neurochip.sim.arrivals import Arrival, Padding, arrival_of, multiply
+from neurochip.sim.arrivals import Arrival, Padding, add_ahead, arrival_of, multiply
 from neurochip.sim.clock import LISTS, Board, Clock
 from neurochip.sim.constants import always_on, count_encoders, encoded
 from neurochip.sim.kernels import traffic
@@ -197,7 +197,7 @@ class Batch:
         forms: dict[tuple[int, Padding | None], None] = {}
         for projection in (p for plan in plans for p in plan.incoming if not p.payload):
             arrival = self._arriving(projection.bundle)
-            if arrival is not None and not (arrival.known and projection.suits(arrival.density)):
+            if arrival is not None and not arrival.at_once(projection):
                 forms[projection.bundle, projection.padding if projection.suits(arrival.density) else None] = None
         self.workers.map(self._form, list(forms))
 
@@ -219,17 +219,17 @@ class Batch:
 
         Between its own ticks a population takes in what arrives early, and sends what is left of a burst or payload.
         """
-        step, since = self._step_of(plan)
+        (step, since), buffers = self._step_of(plan), self.buffers[plan.number]
         for number, projection in enumerate(plan.incoming):
-            self._deliver(plan, projection, self.buffers[plan.number].currents[number])
+            self._deliver(plan, projection, buffers.currents[number])
         if since == 0:
             emission = self._step(plan, step)
         elif 0 < since < plan.population.duration:
-            emission, active = products.later(self.buffers[plan.number].membrane, since, plan)
+            emission, active = products.later(buffers.membrane, buffers.emitted[self.tick - since], since, plan)
             self._book_active(plan, active)
         else:
             return None
-        self.buffers[plan.number].emitted[self.tick] = emission
+        buffers.emitted[self.tick] = emission
         return Sent(plan, step, since, emission)
 
     def _step(self, plan: PopulationPlan, step: int) -> Emission:
@@ -298,19 +298,19 @@ class Batch:
             return
         buffers.ops[:] = 0
         synapses = Synapses(projection.weight, projection.groups, current, buffers.ops, plan.slice_width)
-        tasks, model = len(projection.boxes) * self.size, 0
+        tasks, model = Tasks(projection.boxes, 0, len(projection.boxes) * self.size), 0
         if projection.payload:
-            for payload in payloads:
-                model += deliver_payloads(payload, projection, synapses, Tasks(projection.boxes, 0, tasks))
+            model = sum(deliver_payloads(payload, projection, synapses, tasks) for payload in payloads)
         elif projection.offsets is not None:
             heard = projection.window.height * projection.window.width
             values = products.dense(self.arrivals[projection.bundle].as_events(), projection.offsets.size // heard)
-            add_indexed(values.ravel(), projection.offsets, synapses, Tasks(projection.boxes, 0, tasks))
+            add_indexed(values.ravel(), projection.offsets, synapses, tasks)
         elif projection.suits((arrival := self.arrivals[projection.bundle]).density):
             multiply(arrival, projection, plan.slice_width, current, buffers.ops)
+        elif projection.one_to_one and arrival.ahead is not None:
+            add_ahead(arrival, projection, synapses, tasks)
         else:
-            events = self.arrivals[projection.bundle].as_events()
-            projection.kernel(events, projection.window, synapses, Tasks(projection.boxes, 0, tasks))
+            projection.kernel(arrival.as_events(), projection.window, synapses, tasks)
         grid = (plan.population.height, plan.population.width)
         done, booked = model if projection.tally else int(buffers.ops.sum()), buffers.ops
         if projection.crosspoints is not None:

@@ -11,7 +11,7 @@ from neurochip.network.arithmetic import Arithmetic
 from neurochip.network.network import Population
 from neurochip.network.projections import Product
 from neurochip.network.reference import bounded, by_head, matmul, outer_product
-from neurochip.sim.bursts import by_slice, leaving
+from neurochip.sim.bursts import by_slice, in_turn, leaving
 from neurochip.sim.kernels import payloads
 from neurochip.sim.kernels.events import Events, counts_of, events_by_slice, events_of
 from neurochip.sim.kernels.ticks import DENSE, LEARNING, Work
@@ -146,12 +146,13 @@ def graded_emission(payload: NDArray[np.int32], population: Population) -> Emiss
     if population.coding == "digits":
         return digit(payload, 0, population)
     if population.coding == "unary":
-        return Emission(leaving(payload, 0), burst=payload, ahead=float(payload.mean()))
+        first, *others = in_turn(payload, population.duration)
+        return Emission(first, burst=payload, ahead=float(payload.mean()), following=tuple(others))
     return Emission(one_packet_each(payload), by_input(payload, population))
 
 
-def later(values: NDArray[np.int32], since: int, plan: PopulationPlan) -> tuple[Emission, Counts]:
-    """What of a step's ``values`` (rows, C) leaves ``since`` ticks after the neurons' own.
+def later(values: NDArray[np.int32], first: Emission, since: int, plan: PopulationPlan) -> tuple[Emission, Counts]:
+    """What of a step's ``values`` (rows, C) leaves ``since`` ticks after the neurons' own, when ``first`` left.
 
     Also returns how many neurons have something left, (rows, n_slices).
     """
@@ -159,9 +160,8 @@ def later(values: NDArray[np.int32], since: int, plan: PopulationPlan) -> tuple[
     if population.coding == "digits":
         rest = values & ((1 << (population.digits - since)) - 1) != 0
         return digit(values, since, population), by_slice(rest, plan.slice_width)
-    events = leaving(values, since)
-    ahead = float(values.mean()) if population.coding == "unary" else None
-    return Emission(events, ahead=ahead), events_by_slice(events, plan.slice_width, plan.n_slices)
+    events = leaving(values, since) if first.ahead is None else first.following[since - 1]
+    return Emission(events, ahead=first.ahead), events_by_slice(events, plan.slice_width, plan.n_slices)
 
 
 def digit(payload: NDArray[np.int32], since: int, population: Population) -> Emission:

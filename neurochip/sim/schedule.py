@@ -85,6 +85,12 @@ class ProjectionPlan:
         return self.kernel is add_payload or self.graded
 
     @property
+    def one_to_one(self) -> bool:
+        """Whether it brings the spikes of each neuron to one other, by one weight."""
+        pool = isinstance(self.projection, Pool) and self.projection.kernel == (1, 1)
+        return pool and self.kernel is kernels.add_channelwise and self.crosspoints is None
+
+    @property
     def padding(self) -> tuple[int, int]:
         """Positions around the source grid that windows reach."""
         return self.window.padding_y, self.window.padding_x

@@ -26,13 +26,15 @@ class Emission:
 
     ``burst``: all spikes, or the whole payload, of the step (rows, C), of which this is what leaves in the first tick.
     ``ahead``: in every tick of a payload that travels as unit spikes, the spikes of the whole for each neuron: a matrix
-    product takes all of them in with the first, as only a reader's own tick looks at its sums.
+    product takes all of them in with the first, as only a reader's own tick looks at its sums. ``following``: of the
+    first such tick, what leaves in the next ones.
     """
 
     events: Events
     payload: NDArray[np.int32] | None = None
     burst: NDArray[np.integer] | None = None
     ahead: float | None = None
+    following: tuple[Events, ...] = ()
 
 
 class Sent(NamedTuple):

@@ -80,6 +80,38 @@ def events_above(counts: NDArray[np.integer], least: int) -> Events:
 
 
 @njit(cache=True, nogil=True)
+def events_in_turn(
+    counts: NDArray[np.int32], ticks: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Counts (rows, C) of at most ``ticks`` as unit events, one a tick while they last.
+
+    Returns the ``start`` of the events of each tick, (ticks, rows + 1), where the channels of each tick begin among
+    all, (ticks + 1,), and the channels.
+    """
+    rows, channels = counts.shape
+    start = np.zeros((ticks, rows + 1), np.int64)
+    for p in range(rows):
+        equal = np.zeros(ticks + 1, np.int64)
+        for c in range(channels):
+            equal[counts[p, c]] += 1
+        above = np.int64(0)
+        for tick in range(ticks - 1, -1, -1):
+            above += equal[tick + 1]
+            start[tick, p + 1] = start[tick, p] + above
+    begin = np.zeros(ticks + 1, np.int64)
+    for tick in range(ticks):
+        begin[tick + 1] = begin[tick] + start[tick, rows]
+    channel = np.empty(begin[ticks], np.int32)
+    for p in range(rows):
+        at = begin[:ticks] + start[:, p]
+        for c in range(channels):
+            for tick in range(counts[p, c]):
+                channel[at[tick]] = c
+                at[tick] += 1
+    return start, begin, channel
+
+
+@njit(cache=True, nogil=True)
 def events_by_slice(events: Events, width: int, n_slices: int) -> NDArray[np.int64]:
     """Events of each row in each slice of ``width`` channels, (rows, n_slices)."""
     counts = np.zeros((len(events.start) - 1, n_slices), np.int64)
