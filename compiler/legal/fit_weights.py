@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.legal.base import Ints
 from compiler.legal.target import Choices
@@ -43,9 +44,9 @@ def fitted(projection: Projection, weights: WeightFormat) -> Projection:
     """``projection`` with the same products in the chip's mantissas and exponents."""
     if not isinstance(projection, Dense | Conv | Gather | Pool | Einsum):
         return projection
-    values = np.asarray(projection.weight, np.int64)
-    if has(values, projection.shift, weights):
+    if has(np.asarray(projection.weight), projection.shift, weights):
         return projection
+    values = np.asarray(projection.weight, np.int64)
     for shift in range(weights.shift_low, weights.shift_high + 1):
         moved = shifted(values, projection.shift - shift)
         if moved is not None and has(moved, shift, weights):
@@ -60,7 +61,7 @@ def fitted(projection: Projection, weights: WeightFormat) -> Projection:
     )
 
 
-def has(values: Ints, shift: int, weights: WeightFormat) -> bool:
+def has(values: NDArray[np.integer], shift: int, weights: WeightFormat) -> bool:
     """Whether the chip has these weights with this shift."""
     within = weights.low <= values.min(initial=0) and values.max(initial=0) <= weights.high
     return bool(within and weights.shift_low <= shift <= weights.shift_high)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compiler.legal.base import Ints
 from compiler.legal.complement import bias_total
@@ -13,7 +14,7 @@ from compiler.lower.units import bias_digits
 from neurochip.chip.spec import ChipSpec
 from neurochip.network.crossbar import raw_weight
 from neurochip.network.network import Coding, Network, Neuron, Population
-from neurochip.network.projections import Bias, Pool, Projection, Source
+from neurochip.network.projections import Bias, Conv, Dense, Gather, Pool, Projection, Source
 
 SUM = ".sum"
 
@@ -90,13 +91,18 @@ def sending(high: int, chip: ChipSpec) -> tuple[Coding | None, int]:
 def reach(network: Network, projection: Projection, target: Population) -> tuple[Ints, Ints]:
     """Least and largest current of ``projection`` in one step, in units of its weights, (C_out,) each."""
     source = network.by_name[projection.sources[0].population]
-    weight = raw_weight(replace(projection, shift=0), target.channels).reshape(-1, target.channels)
+    weight: NDArray[np.integer]
+    if isinstance(projection, Dense | Conv | Gather):
+        weight = projection.weight.reshape(-1, target.channels)  # millions of int8, not made wider
+    else:
+        weight = raw_weight(replace(projection, shift=0), target.channels)
     times = sum(network.by_name[s.population].high for s in projection.sources)
     if projection.kind == "gather":
         times *= source.positions // target.positions
     elif isinstance(projection, Pool):
         times *= projection.kernel[0] * projection.kernel[1]
-    return np.minimum(weight, 0).sum(axis=0) * times, np.maximum(weight, 0).sum(axis=0) * times
+    least, most = (part.sum(axis=0, dtype=np.int64) for part in (np.minimum(weight, 0), np.maximum(weight, 0)))
+    return least * times, most * times
 
 
 def original(projection: Projection) -> str:
