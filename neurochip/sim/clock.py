@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from neurochip.noc.mesh import Mesh
 from neurochip.noc.timing import LinkTimes, Timing
 from neurochip.program.image import NEURON_CORE, UNIT, Program
 from neurochip.sim.booking import Booking, make_bookings
-from neurochip.sim.kernels.ledger import Ledger
 from neurochip.sim.kernels.ticks import BLOCK, CoreTimes, CoreTotals, Idle, Work, close_cores, close_links
 from neurochip.sim.kernels.traffic import Books, book_packets
 from neurochip.sim.packets import Drained, Flows, PacketRuns
@@ -191,23 +190,7 @@ class Clock:
             ),
         )
 
-    def new_ledger(self, ticks: int, inputs: int, *, together: bool) -> Ledger:
-        """Empty books of several ticks; ``together``: those of a place lie side by side."""
-        order: Literal["C", "F"] = "C" if together else "F"
-        cores, links = len(self.board.noc_core), 4 * self.board.mesh.n_routers
-        return Ledger(
-            ops=np.zeros((ticks, len(LISTS), inputs, cores), np.int64),
-            processor_ops=np.zeros((ticks, inputs, cores), np.int64),
-            active=np.zeros((ticks, inputs, cores), np.int64),
-            spikes=np.zeros((ticks, inputs, cores), np.int64),
-            sent=np.zeros((ticks, inputs, cores), np.int64),
-            longest=np.zeros((ticks, inputs), np.int64),
-            received=np.zeros((3 * (cores + 1), ticks * inputs), np.int64, order),
-            spans=np.zeros((links, ticks * inputs), np.int64, order),
-            until=np.full(cores // BLOCK + 1, -1, np.int64),
-        )
-
-    def send(self, booking: Booking, packets: Counts, counts: PopulationCounts, work: Work) -> None:
+    def send(self, booking: Booking, packets: NDArray[np.integer], counts: PopulationCounts, work: Work) -> None:
         """Put ``packets`` (B, n_boxes) of one population on the routes of their boxes, in the books of ``work``."""
         fanout = booking.fanout
         moved = book_packets(packets, fanout, work.books)

@@ -73,6 +73,16 @@ class CoreTotals(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
+def enter(values: NDArray[np.int32], tiles: NDArray[np.int32], book: Counts, until: Counts, tick: int) -> None:
+    """Add ``values`` (B, n) to ``book`` (B, n_cores) at the core of each tile (y0, y1, x0, x1, slice, core)."""
+    for i in range(len(tiles)):
+        core = tiles[i, 5]
+        until[core // BLOCK] = tick
+        for item in range(len(values)):
+            book[item, core] += values[item, i]
+
+
+@njit(cache=True, nogil=True)
 def close_cores(
     work: Work,
     times: CoreTimes,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,66 +12,55 @@ from numpy.typing import NDArray
 from neurochip.sim import products
 from neurochip.sim.clock import LISTS, Clock
 from neurochip.sim.kernels import planes
-from neurochip.sim.kernels.ledger import BLOCK_BITS, Ledger, book_steps, scatter
-from neurochip.sim.kernels.ticks import Work
-from neurochip.sim.kernels.traffic import Books, book_packets, tile_sums
+from neurochip.sim.kernels.ticks import BLOCK, enter
+from neurochip.sim.kernels.traffic import tile_sums
+from neurochip.sim.schedule import PopulationPlan
 from neurochip.sim.state import Totals
+from neurochip.sim.trace import PopulationCounts
 from neurochip.sim.waves.blocks import Layer
 from neurochip.sim.waves.forms import Flight, Plane
-from neurochip.sim.waves.plans import BOXES
+from neurochip.sim.waves.plans import BOXES, WavePlan, WaveProjection
 
+Counts = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 
 
 @dataclass(slots=True, eq=False)
 class WaveBooks:
-    """The ticks that layers in hand are booked on. All calls come one after the other.
+    """Books of ticks that are still open. All calls come one after the other.
 
-    ``lag``: how many ticks before the own tick of a population what it reads may arrive.
+    What is to be booked in a tick is kept in its short form, by box and tile, until the tick is closed: so the counts
+    of all cores are those of one tick, and stay in the cache. ``lag``: how many ticks before the own tick of a
+    population what it reads may arrive. ``until``: see ``kernels.ticks.Idle``.
     """
 
     flight: Flight
     clock: Clock
     totals: Totals
     lag: int
-    ledger: Ledger = field(init=False)
-    works: list[Work] = field(init=False)
+    open: dict[int, list[Callable[[int], None]]] = field(default_factory=dict)
+    until: Counts = field(init=False)
 
     def __post_init__(self) -> None:
-        flight, network = self.flight, self.flight.schedule.program.network
-        lasting = max(p.duration for p in network.populations)
-        slots = self.lag + (flight.steps - 1) * network.interval + lasting
-        self.ledger = self.clock.new_ledger(slots, flight.inputs, together=slots == flight.steps)
-        self.works = [self._work(slot) for slot in range(slots)]
-
-    @property
-    def interval(self) -> int:
-        """Ticks from one step to the next."""
-        return self.flight.schedule.program.network.interval
-
-    def _work(self, slot: int) -> Work:
-        """The books of the ticks of one slot."""
-        ledger, mine = self.ledger, slice(slot * self.flight.inputs, (slot + 1) * self.flight.inputs)
-        return Work(
-            ops=ledger.ops[slot],
-            processor_ops=ledger.processor_ops[slot],
-            active=ledger.active[slot],
-            spikes=ledger.spikes[slot],
-            books=Books(
-                sent=ledger.sent[slot],
-                received=ledger.received[:, mine].T,
-                longest=ledger.longest[slot],
-                spans=ledger.spans[:, mine].T,
-            ),
-        )
+        self.clock.start(self.flight.inputs)
+        self.until = np.full(len(self.clock.board.noc_core) // BLOCK + 1, -1, np.int64)
 
     def close(self, layers: list[Layer], ticks: tuple[int, int], tick_ns: NDArray[np.float64]) -> None:
-        """End the ticks from the first to before the last, which is the first that ``layers`` are booked on."""
-        for tick in range(*ticks):
-            idle = self.clock.board.idle._replace(until=self.ledger.until, tick=tick)
-            self.clock.finish(self.works[tick % len(self.works)], tick_ns[:, tick], idle)
+        """Take in ``layers``, and end the ticks from the first to before the last."""
         for layer in layers:
             self._book(layer, layer.population.depth)
+        for tick in range(*ticks):
+            for put in self.open.pop(tick, ()):
+                put(tick)
+            idle = self.clock.board.idle._replace(until=self.until, tick=tick)
+            self.clock.finish(self.clock.work, tick_ns[:, tick], idle)
+
+    def _each_step(self, tick: int, enter: Callable[..., None], values: NDArray[np.integer], *others: object) -> None:
+        """Put off ``enter(rows of a step, *others, tick)``, ``values`` (lanes, ...), until its ticks are closed."""
+        interval, inputs = self.flight.schedule.program.network.interval, self.flight.inputs
+        for step in range(self.flight.steps):
+            rows = values[step * inputs : (step + 1) * inputs]
+            self.open.setdefault(tick + step * interval, []).append(partial(enter, rows, *others))
 
     def _book(self, layer: Layer, tick: int) -> None:
         """Book all steps of a population whose first runs in ``tick``."""
@@ -78,18 +69,15 @@ class WaveBooks:
             self._send(layer, packets, later, tick + later)
         if kind in ("lif", "readout", "graded"):
             self._book_neurons(layer, tick)
-        if layer.attended is None or plan.product is None:
-            return
-        for step in range(self.flight.steps):
-            part = layer.attended[:, step * self.flight.inputs : (step + 1) * self.flight.inputs]
-            work = self._at(tick, step, plan.tiles[:, 5].astype(np.int64) >> BLOCK_BITS)
-            products.book_attended(part, plan, self.totals.projections[plan.product.name], work)
+        if layer.attended is not None:
+            self._each_step(tick, self._attended, layer.attended.transpose(1, 0, 2), plan)
 
-    def _at(self, tick: int, step: int, blocks: NDArray[np.int64]) -> Work:
-        """The books of ``step`` of what begins in ``tick``, for ``blocks`` of cores."""
-        tick += step * self.interval
-        self.ledger.until[blocks] = np.maximum(self.ledger.until[blocks], tick)
-        return self.works[tick % len(self.works)]
+    def _attended(self, counts: Counts, plan: PopulationPlan, tick: int) -> None:
+        """Book what heads counted, (B, tiles, 5), in the tick at hand."""
+        if plan.product is not None:
+            totals, work = self.totals.projections[plan.product.name], self.clock.work
+            products.book_attended(counts.transpose(1, 0, 2), plan, totals, work)
+            self.until[plan.tiles[:, 5] // BLOCK] = tick
 
     def _send(self, layer: Layer, packets: Plane, later: int, tick: int) -> None:
         """Book what leaves ``later`` ticks after the population's own, its neurons being active then."""
@@ -100,32 +88,29 @@ class WaveBooks:
         planes.box_sums(grid, 0, layer.wave.tiles, spikes)
         counts.spikes += spikes.sum(axis=1, dtype=np.int64).reshape(flight.steps, -1).sum(axis=1)
         if population.neuron.kind in ("lif", "graded"):
-            self._enter(spikes * np.int32(population.copies), plan.tiles, self.ledger.spikes, tick)
+            self._enter(spikes * np.int32(population.copies), plan.tiles, self.clock.work.spikes, tick)
             if later or layer.wave.relay:
                 self._book_active(layer, spikes, tick)
         boxes = np.zeros((flight.lanes, len(layer.wave.boxes.boxes)), np.int32)
-        if not boxes.size:
-            return
-        planes.box_sums(grid, 0, layer.wave.boxes, boxes)
-        fanout = self.clock.board.bookings[plan.number].fanout
-        if len(self.works) == flight.steps:
-            self.clock.count_moves(book_steps(boxes, fanout, self.ledger, tick), counts)
-            return
-        for step in range(flight.steps):
-            books = self._at(tick, step, layer.wave.blocks).books
-            part = boxes[step * flight.inputs : (step + 1) * flight.inputs]
-            self.clock.count_moves(book_packets(part, fanout, books), counts)
+        if boxes.size:
+            planes.box_sums(grid, 0, layer.wave.boxes, boxes)
+            self._each_step(tick, self._packets, boxes, layer.wave, counts)
 
-    def _enter(self, values: Int32, tiles: Int32, book: NDArray[np.int64], tick: int) -> None:
-        """Add ``values`` (lanes, tiles) to ``book`` at the tiles' cores, those of the first step in ``tick``."""
-        scatter(values, tiles[:, 5], book, self.ledger.until, tick, self.interval)
+    def _packets(self, packets: Int32, wave: WavePlan, counts: PopulationCounts, tick: int) -> None:
+        """Book packets of each box, (B, boxes), in the tick at hand."""
+        self.clock.send(self.clock.board.bookings[wave.plan.number], packets, counts, self.clock.work)
+        self.until[wave.blocks] = tick
+
+    def _enter(self, values: Int32, tiles: Int32, book: Counts, tick: int) -> None:
+        """Add ``values`` (lanes, tiles) to ``book`` (B, n_cores) at the tiles' cores, the first step in ``tick``."""
+        self._each_step(tick, enter, values, tiles, book, self.until)
 
     def _book_active(self, layer: Layer, active: Int32, tick: int) -> None:
         """Book neurons with input or charge, (lanes, tiles), and their copies."""
         population = layer.population
         active = active * np.int32(population.copies * population.compartments)
         self.totals.populations[population.name].active += int(active.sum(dtype=np.int64))
-        self._enter(active, layer.wave.plan.tiles, self.ledger.active, tick)
+        self._enter(active, layer.wave.plan.tiles, self.clock.work.active, tick)
 
     def _book_neurons(self, layer: Layer, tick: int) -> None:
         """Book updates, biases and what arrived."""
@@ -136,13 +121,14 @@ class WaveBooks:
             self.totals.wraps += block.wraps
             self.totals.clips += block.clips
             self.totals.saturations += block.saturations
-        self._book_active(layer, active, tick)
-        cores, neurons = plan.bias_ops
+        if not layer.wave.relay:
+            self._book_active(layer, active, tick)
         for bias in plan.biases:
-            ops = neurons * (len(bias.shifts) * bias.spikes_a_step(self.interval))
-            for step in range(flight.steps):
-                self._at(tick, step, cores >> BLOCK_BITS).ops[LISTS.index("dense")][:, cores] += ops
-            self.totals.projections[bias.name].add(int(ops.sum()) * flight.lanes)
+            each = len(bias.shifts) * bias.spikes_a_step(flight.schedule.program.network.interval)
+            every = int(plan.bias_ops[1].sum()) * each * flight.lanes
+            self.totals.projections[bias.name].add(every)
+            ops = np.broadcast_to(layer.wave.sizes * np.int32(each), active.shape)
+            self._enter(ops, plan.tiles, self.clock.work.ops[LISTS.index("dense")], tick)
         for number in range(len(layer.wave.incoming)):
             self._book_arrivals(layer, number, tick)
 
@@ -150,16 +136,12 @@ class WaveBooks:
         """Book what arrived through one projection."""
         flight, projection, population = self.flight, layer.wave.incoming[number], layer.population
         plan, width = projection.plan, layer.wave.plan.slice_width
-        grid = (population.height, population.width)
-        book, totals = self.ledger.ops[:, LISTS.index(plan.lists)], self.totals.projections[plan.projection.name]
+        book, totals = self.clock.work.ops[LISTS.index(plan.lists)], self.totals.projections[plan.projection.name]
         if projection.how == BOXES:
             ops = layer.whole[number][1]
-            rows = flight.inputs * population.positions
-            for step in range(flight.steps):
-                work = self._at(tick - projection.early[0], step, plan.tiles[:, 5].astype(np.int64) >> BLOCK_BITS)
-                part = ops[step * rows : (step + 1) * rows]
-                tile_sums(part, plan.tiles, grid, work.ops[LISTS.index(plan.lists)])
             totals.add(int(ops.sum()))
+            by_row = ops.reshape(flight.lanes, population.positions, -1)
+            self._each_step(tick - projection.early[0], self._boxes, by_row, layer.wave, projection)
             return
         found: list[tuple[int, Int32]] = []
         for early, positions in layer.positions.get(number, ()):
@@ -168,7 +150,8 @@ class WaveBooks:
             reached *= np.minimum(width, population.channels - plan.tiles[:, 4] * width)
         for early, packets in layer.packets.get(number, ()):
             found.append((early, reached := np.zeros((flight.lanes, len(plan.tiles)), np.int32)))
-            planes.box_sums(packets.reshape(len(packets), *grid, -1), 0, projection.spots, reached)
+            grid = packets.reshape(len(packets), population.height, population.width, -1)
+            planes.box_sums(grid, 0, projection.spots, reached)
         if not found:
             found.append((-projection.early[0], reached := np.zeros((flight.lanes, len(plan.tiles)), np.int32)))
             for block in layer.found:
@@ -176,3 +159,10 @@ class WaveBooks:
         for early, reached in found:
             totals.add(int(reached.sum(dtype=np.int64)))
             self._enter(reached, plan.tiles, book, tick + early)
+
+    def _boxes(self, ops: Counts, wave: WavePlan, projection: WaveProjection, tick: int) -> None:
+        """Book accumulates (B, P, slices) in the tick at hand."""
+        tiles, p = projection.plan.tiles, wave.plan.population
+        book = self.clock.work.ops[LISTS.index(projection.plan.lists)]
+        tile_sums(ops.reshape(-1, ops.shape[2]), tiles, (p.height, p.width), book)
+        self.until[tiles[:, 5] // BLOCK] = tick

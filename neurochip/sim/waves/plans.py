@@ -18,10 +18,10 @@ from neurochip.sim.clock import Board
 from neurochip.sim.kernels import dense
 from neurochip.sim.kernels import synapses as kernels
 from neurochip.sim.kernels.fanout import Fanout
-from neurochip.sim.kernels.ledger import BLOCK_BITS
 from neurochip.sim.kernels.payloads import add_payload
 from neurochip.sim.kernels.planes import Spots
 from neurochip.sim.kernels.synapses import Maxima, Window
+from neurochip.sim.kernels.ticks import BLOCK
 from neurochip.sim.schedule import PopulationPlan, ProjectionPlan, Schedule
 
 Int32 = NDArray[np.int32]
@@ -63,6 +63,7 @@ class WavePlan:
     """One population. ``relay``: its neurons fire what they receive; ``tiles``, ``boxes``: its own, and its fan-out's.
 
     ``last_read``: depth of the last population that reads it; ``blocks``: of cores, where its packets are booked.
+    ``sizes``: neurons of each tile.
     """
 
     plan: PopulationPlan
@@ -72,6 +73,7 @@ class WavePlan:
     boxes: Spots
     last_read: int
     blocks: NDArray[np.int64]
+    sizes: Int32
 
 
 def wave_plans(schedule: Schedule, board: Board) -> tuple[WavePlan, ...] | None:
@@ -138,13 +140,14 @@ def _plan(schedule: Schedule, plan: PopulationPlan, board: Board, last_read: int
         boxes=spots_of(boxes[:, :4], cuts[boxes[:, 4]], cuts[boxes[:, 5]]),
         last_read=last_read,
         blocks=_blocks(booking.fanout, len(board.noc_core)),
+        sizes=_sizes(plan.tiles, plan.slice_width, population.channels),
     )
 
 
 def _blocks(fanout: Fanout, n_cores: int) -> NDArray[np.int64]:
     """Blocks of cores that send or receive packets of ``fanout``."""
     ends = fanout.ranges.reshape(-1) % (n_cores + 1)
-    return np.unique(np.concatenate([ends, fanout.boxes[:, 6]]).astype(np.int64) >> BLOCK_BITS)
+    return np.unique(np.concatenate([ends, fanout.boxes[:, 6]]).astype(np.int64) // BLOCK)
 
 
 def _projection(schedule: Schedule, target: PopulationPlan, plan: ProjectionPlan) -> WaveProjection:
@@ -223,6 +226,11 @@ def _relays(network: Network, plan: PopulationPlan, incoming: tuple[WaveProjecti
 def _tile_spots(tiles: Int32, width: int, channels: int) -> Spots:
     low = tiles[:, 4] * width
     return spots_of(tiles[:, :4], low, np.minimum(low + width, channels))
+
+
+def _sizes(tiles: Int32, width: int, channels: int) -> Int32:
+    area = (tiles[:, 1] - tiles[:, 0]) * (tiles[:, 3] - tiles[:, 2])
+    return np.asarray(area * np.minimum(width, channels - tiles[:, 4] * width), np.int32)
 
 
 def spots_of(positions: Int32, low: Int32, high: Int32) -> Spots:
