@@ -50,15 +50,7 @@ def residual(
     projections.append(
         Gather(name="y.synapses", sources=(Source(names[-1]),), target="y", origin="y", weight=last, shift=6)
     )
-    return Network(
-        name="residual",
-        timesteps=timesteps,
-        populations=tuple(populations),
-        projections=tuple(projections),
-        input=InputSpec(shape=(channels, side, side), kind="spikes", scale=1.0, low=0, high=1),
-        readout=ReadoutSpec(population="y", scale=1.0, divisor=timesteps, bias=(0.0,) * channels),
-        arithmetic=rules,
-    )
+    return network_of("residual", populations, projections, rules, timesteps)
 
 
 def plans_at(network: Network, levels: set[int], chip: ChipSpec) -> tuple[Plan, ...]:
@@ -125,12 +117,20 @@ def stacked(
         projections.append(
             Gather(name=name, sources=tuple(map(Source, read)), target="y", origin="y", weight=last, shift=unit)
         )
+    return network_of("stacked", populations, projections, rules, timesteps)
+
+
+def network_of(
+    name: str, populations: list[Population], projections: list[Projection], rules: Arithmetic, timesteps: int
+) -> Network:
+    """Spikes into the first population, as it is shaped; the readout is ``y``."""
+    first = populations[0]
     return Network(
-        name="stacked",
+        name=name,
         timesteps=timesteps,
         populations=tuple(populations),
         projections=tuple(projections),
-        input=InputSpec(shape=(channels, side, side), kind="spikes", scale=1.0, low=0, high=1),
-        readout=ReadoutSpec(population="y", scale=1.0, divisor=timesteps, bias=(0.0,) * channels),
+        input=InputSpec(shape=(first.channels, first.height, first.width), kind="spikes", scale=1.0, low=0, high=1),
+        readout=ReadoutSpec(population="y", scale=1.0, divisor=timesteps, bias=(0.0,) * first.channels),
         arithmetic=rules,
     )

@@ -16,9 +16,10 @@ from compiler.legal.streams import Streams, lengthened
 from compiler.lower.balance import balance
 from compiler.mapping.check import check_program
 from compiler.mapping.map import map_network
+from compiler.pipeline import Options, compile_graph
 from neurochip.chip.load import load_chip
 from neurochip.chip.spec import ChipSpec
-from neurochip.errors import ProgramError
+from neurochip.errors import ProgramError, UnsupportedError
 from neurochip.network.network import Network
 from neurochip.network.validate import validate_network
 from neurochip.program.file import load_program, save_program
@@ -29,6 +30,7 @@ from neurochip.sim.engine import run_program
 from neurochip.sim.sample import SampledCheck
 from tests.property.test_simulator import ORIGIN
 from tests.small_chips import small_chip
+from tests.spiking_graphs import tiny_spikformer
 from tests.stream_networks import stacked
 
 LONG = Choices(weight_bits=8, max_interval=4096)
@@ -161,3 +163,8 @@ def test_the_checker_finds_counts_that_are_too_small_or_that_no_neuron_of_the_ch
         check_program(compiled(changed(compartments=1), chip))
     with pytest.raises(ProgramError, match="compartments"):
         validate_network(changed(compartments=3), timed=False)
+
+
+def test_another_word_for_sums_is_refused_with_those_that_there_are():
+    with pytest.raises(UnsupportedError, match=r"--sums some: expected one of auto, none"):
+        compile_graph(tiny_spikformer(), load_chip("loihi"), Options(sums="some"))
