@@ -135,12 +135,13 @@ def events_of_plane(plane: NDArray[np.uint8]) -> Events:
     """Events of counts in bytes (lanes, P, C): row lane * P + p, channel c appears as often as counted."""
     lanes, positions, n_channels = plane.shape
     start = np.zeros(lanes * positions + 1, np.int64)
-    total = np.int64(0)
+    total, most = np.int64(0), np.uint8(0)
     for lane in range(lanes):
         for p in range(positions):
             row, here = plane[lane, p], np.int32(0)
             for c in range(n_channels):
                 here += np.int32(row[c])
+                most = max(most, row[c])
             total += here
             start[lane * positions + p + 1] = total
     channel = np.empty(total + 1, np.int32)
@@ -151,7 +152,8 @@ def events_of_plane(plane: NDArray[np.uint8]) -> Events:
             for c in range(n_channels):
                 channel[j] = c
                 j += row[c] != 0
-                for _ in range(1, row[c]):
-                    channel[j] = c
-                    j += 1
+                if most > 1:
+                    for _ in range(1, row[c]):
+                        channel[j] = c
+                        j += 1
     return Events(start, channel[:total])
