@@ -18,6 +18,8 @@ from compiler.passes.merge_linear import MergeLinear
 from compiler.passes.target import Target
 from compiler.passes.units import Levels, integer_weights
 from neurochip.network.arithmetic import Arithmetic
+from neurochip.sim.booking import _room
+from neurochip.sim.kernels.fanout import RouteTable, add_up_routes
 
 BLOCK = 8 * ELEMENTS_AT_ONCE
 
@@ -99,3 +101,27 @@ def test_coarse_links_are_made_from_finer_ones_a_part_at_a_time(monkeypatch: Any
     coarse, peak = peak_of(lambda: merged(links, movable // 4))
     held = coarse.target.nbytes + coarse.weight.nbytes
     assert peak < held + 16 * (1 << 15) + 100_000 < links.target.nbytes
+
+
+def test_targets_in_one_column_share_what_the_books_hold_of_their_links() -> None:
+    """A core at (2, 1) sends to the other cores of a 5 x 4 mesh, column after column within each row."""
+    x, y = np.arange(20) % 5, np.arange(20) // 5
+    cores = np.stack([x, y, 0 * x, 10 * x, 10 * y], axis=1).astype(np.int64)
+    box = [0, 1, 0, 1, 0, 8]
+    tiles = np.array([[0, 7, *box]], np.int32)
+    ports = np.array([[core, 0, *box] for core in range(20)], np.int32)
+    routes = np.array([[0, port, 1] for port in range(20)], np.int32)
+    piece = np.zeros(9, np.int32)
+    piece[8] = 1
+    out = _room(2, 20)
+    boxes, _, n_spans = add_up_routes(RouteTable(tiles, ports, routes, cores, (5, 4), (4, 5)), piece, out)
+    index = out.spans[:n_spans, 0]
+    assert boxes == 1
+    assert len(set(index.tolist())) == n_spans == 4 + 5 + 5 + 2  # rows without x = 2, south, north, leaving
+    counts = np.zeros(80, np.int64)
+    np.add.at(counts, index, out.spans[:n_spans, 1])
+    east, west, south, north = counts.reshape(4, 4, 5)
+    assert east[1].tolist() == [0, 0, 8, -4, -4]
+    assert west[1].tolist() == [4, 4, -8, 0, 0]
+    assert south[1].tolist() == [2] * 5
+    assert north[1].tolist() == [-1] * 5

@@ -70,7 +70,8 @@ def channel_cuts(table: RouteTable, cuts: NDArray[np.uint8]) -> None:
 def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, int, int]:
     """Fill ``out``, whose arrays have room for two rows a route (spans: seven); returns boxes, ranges and spans.
 
-    ``piece`` (C + 1,): channel piece that begins at each cut. Boxes, ranges and spans are run lengths of the table.
+    ``piece`` (C + 1,): channel piece that begins at each cut. Boxes and ranges are run lengths of the table; a box has
+    one span for all its targets in a column.
     """
     columns, rows = table.chip
     ring_x, ring_y = table.rings
@@ -78,7 +79,8 @@ def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, in
     plane, n_cores = height * width, len(table.cores) + 1
     box = np.zeros(7, np.int32)
     k, n_ranges, n_spans = -1, 0, 0
-    before, row_span, column_span, round_span = -1, -1, -1, -1
+    before = -1
+    latest = np.full((6, width), -1, np.int64)  # span of each kind and column; of this box if not before its first
     row = np.zeros(4, np.int64)  # packets that leave the source east and west, and those of them that go round
     row_at = 0
     for i in range(len(table.routes)):
@@ -93,7 +95,7 @@ def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, in
             fresh = fresh or box[j] != out.boxes[k, j]
         if fresh:
             n_spans = _leave(out, n_spans, row, row_at, width, plane)
-            before, k, row_span, column_span, round_span = table.routes[i, 0], k + 1, -1, -1, -1
+            before, k = table.routes[i, 0], k + 1
             row_at = here[1] * width + here[0]
             out.boxes[k] = box
             out.moves[k] = 0
@@ -120,26 +122,14 @@ def add_up_routes(table: RouteTable, piece: Int32, out: Fanout) -> tuple[int, in
             row[int(against)] += 1
             row[2 + int(against)] += here[0] + hops_x != there[0]
             index = against * plane + here[1] * width + there[0]
-            if row_span < 0 or out.spans[row_span, 0] != index:
-                row_span = n_spans
-                out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
-                n_spans += 1
-            out.spans[row_span, 1] += 1 if against else -1
+            n_spans = _adjust(out, k, n_spans, latest[int(against)], there[0], index, 1 if against else -1)
         if hops_y:
             against = hops_y < 0
             index = (2 + against) * plane + here[1] * width + there[0]
-            if column_span < 0 or out.spans[column_span, 0] != index:
-                column_span = n_spans
-                out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
-                n_spans += 1
-            out.spans[column_span, 1] += -1 if against else 1
+            n_spans = _adjust(out, k, n_spans, latest[2 + against], there[0], index, -1 if against else 1)
             if here[1] + hops_y != there[1]:
                 index = (2 + against) * plane + there[0]
-                if round_span < 0 or out.spans[round_span, 0] != index:
-                    round_span = n_spans
-                    out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
-                    n_spans += 1
-                out.spans[round_span, 1] += 1
+                n_spans = _adjust(out, k, n_spans, latest[4 + against], there[0], index, 1)
     n_spans = _leave(out, n_spans, row, row_at, width, plane)
     out.range_start[k + 1], out.span_start[k + 1] = n_ranges, n_spans
     return k + 1, n_ranges, n_spans
@@ -159,3 +149,18 @@ def _leave(out: Fanout, at: int, row: NDArray[np.int64], source: int, width: int
             at += 1
     row[:] = 0
     return at
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _adjust(
+    out: Fanout, box: int, n_spans: int, latest: NDArray[np.int64], column: int, index: int, change: int
+) -> int:
+    """Add ``change`` to the span of ``box`` at ``index``, a new one if ``latest`` has none of this box in ``column``;
+    returns how many spans there are.
+    """
+    if latest[column] < out.span_start[box]:
+        latest[column] = n_spans
+        out.spans[n_spans, 0], out.spans[n_spans, 1] = index, 0
+        n_spans += 1
+    out.spans[latest[column], 1] += change
+    return n_spans
