@@ -24,6 +24,9 @@ ADDRESSED_CHIPS = 16384
 SAMPLE = 16
 """Positions of each population that are compared with the integer reference where not all are."""
 
+SHOWN = 10
+"""Populations printed of each model; JSON has all of them."""
+
 GROWTH = "Growth of simulation with synaptic operations"
 
 IN_TORCH = tuple(name for name in MODELS if name.startswith(("spikformer-4", "spikformer-8")))
@@ -138,6 +141,7 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
         stages = {**compiled["runs"][0]["stages_s"], "save": compiled["save_s"]}
         tables["compile"] = [{"stage": stage, "seconds": seconds} for stage, seconds in stages.items()]
         tables["placement"] = [{"method": k, "neuron hops": v} for k, v in program["placement_costs"].items()]
+        tables["cores over their bound, populations with most to save"] = most_to_save(compiled["core_rows"])
         tables["compiled"] = [compiled_row(name, compiled)]
     if "analytic" in part:
         run = part["analytic"]
@@ -154,6 +158,12 @@ def report(name: str, part: Facts, facts: Facts) -> dict[str, list[Row]]:
     if "packet" in part:
         tables["packet network"] = [packet_row(part["packet"], facts["analytic"])]
     return {f"{name}: {title}": rows for title, rows in tables.items()}
+
+
+def most_to_save(core_rows: list[Row]) -> list[Row]:
+    """Of ``compiler.mapping.bounds.core_rows``: the populations that are furthest above their bound, and the sum."""
+    *populations, whole = core_rows
+    return [*sorted(populations, key=lambda row: float(str(row["at least"])) - float(str(row["cores"])))[:SHOWN], whole]
 
 
 def summary(name: str, facts: Facts) -> Row:
@@ -199,12 +209,14 @@ def compiled_row(name: str, compiled: Facts) -> dict[str, Any]:
     return {
         "model": name,
         "compile, s": compiled["runs"][0]["total_s"],
+        "CPU, s": compiled["runs"][0]["cpu_s"],
         "compile, GB": compiled["peak_bytes"] / 1e9,
         "weights, MB": compiled["weight_bytes"] / 1e6,
         "program, MB": compiled["program_bytes"] / 1e6,
         "neurons": program["neurons"],
         "cores": program["cores"],
-        "over bound": program["cores"] / program["lower_bound_cores"],
+        "over bound": compiled["core_rows"][-1]["cores / at least"],
+        "over pooled": program["cores"] / program["lower_bound_cores"],
         "chips": program["chips"],
     }
 
@@ -254,6 +266,7 @@ def packet_row(run: Facts, analytic: Facts) -> dict[str, Any]:
     """The packet network, and how far the analytic one is from it."""
     return {
         "s": run["wall_s"],
+        "CPU s": run["cpu_s"],
         "M hops": run["hops"] / 1e6,
         "M hops/s": run["hops"] / run["wall_s"] / 1e6,
         "latency, analytic / packet": analytic["latency_s"] / run["latency_s"],

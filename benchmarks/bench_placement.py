@@ -11,9 +11,6 @@ from benchmarks.placed import measured
 from benchmarks.settings import CHIP, Results, Settings
 from benchmarks.table import Row
 
-SHOWN = 10
-"""Populations printed of each model; JSON has all of them."""
-
 
 def run(settings: Settings) -> Results:
     """A second a graph if quick; otherwise a minute a graph, a million clusters, and the cut of every model."""
@@ -28,8 +25,6 @@ def run(settings: Settings) -> Results:
         run_job({**job, "output": str(case.program)})
         facts = measured(case.program, case.images, THREADS, cut=not settings.quick)
         tables[f"{name}: one image by method of placement"] = facts["methods"]
-        populations = sorted(facts["cores by population"], key=lambda row: row["at least"] - row["cores"])
-        tables[f"{name}: cores over their lower bound, populations with most to save"] = populations[:SHOWN]
         cores.append({"model": name, **facts["cores"]})
         if "cut" in facts:
             cuts.append({"model": name, **facts["cut"]})

@@ -69,21 +69,24 @@ def compile_job(
     chip's own.
     """
     begun = time.perf_counter()
+    from compiler.mapping.bounds import core_rows
     from neurochip import api
     from neurochip.errors import CapacityError, UnsupportedError
 
     imported = time.perf_counter() - begun
     runs = []
     for _ in range(repeat):
-        watch = Stopwatch()
+        watch, worked = Stopwatch(), time.process_time()
         try:
             target = chip if chips is None else _system(chip, chips)
             program = api.compile(model, target, settings=settings, weight_bits=weight_bits, on_stage=watch.stage)
         except (CapacityError, UnsupportedError) as error:
             return {"refused": str(error)}
-        runs.append({"total_s": time.perf_counter() - watch.begun, "stages_s": watch.stages})
+        seconds = {"total_s": time.perf_counter() - watch.begun, "cpu_s": time.process_time() - worked}
+        runs.append({**seconds, "stages_s": watch.stages})
     peak = peak_bytes()
     facts: Facts = {"import_s": imported, "runs": runs, "peak_bytes": peak, "program": program.summary()}
+    facts["core_rows"] = core_rows(program)
     weights = [getattr(p, "weight", None) for p in program.network.projections]
     facts["weight_bytes"] = sum(int(w.nbytes) for w in weights if hasattr(w, "nbytes"))
     if output is not None:
@@ -193,18 +196,24 @@ def _profiled(loaded: Any, images: Any, noc: str, work: Any) -> Facts:
 
 
 def _delivery_seconds(loaded: Any, images: Any, noc: str) -> Counter[str]:
-    """Seconds to deliver the spikes of each projection, booking included, on one thread."""
+    """Seconds to deliver the spikes of each projection on one thread: by tick, with its booking, or by layer."""
     from neurochip.sim import engine
+    from neurochip.sim.waves import blocks
 
     seconds: Counter[str] = Counter()
-    plain = engine.Batch._deliver
+    plain, in_block = engine.Batch._deliver, blocks._deliver
 
     def timed(batch: Any, plan: Any, projection: Any, current: Any) -> None:
         begun = time.perf_counter()
         plain(batch, plan, projection, current)
         seconds[projection.projection.name] += time.perf_counter() - begun
 
-    with patch.object(engine.Batch, "_deliver", timed):
+    def timed_block(flight: Any, room: Any, layer: Any, number: int, *arguments: Any) -> None:
+        begun = time.perf_counter()
+        in_block(flight, room, layer, number, *arguments)
+        seconds[layer.wave.incoming[number].plan.projection.name] += time.perf_counter() - begun
+
+    with patch.object(engine.Batch, "_deliver", timed), patch.object(blocks, "_deliver", timed_block):
         engine.run_program(loaded, images, noc=noc, threads=1)
     return seconds
 

@@ -33,8 +33,7 @@ def placed_job(program: str, x: str, threads: int, cut: bool) -> Facts:
     facts: Facts = {"methods": [method_row(loaded, images, method, threads) for method in METHODS]}
     if cut:
         facts["cut"] = cut_row(loaded, threads)
-    *populations, whole = core_rows(loaded)
-    facts["cores by population"] = populations
+    *_, whole = core_rows(loaded)
     facts["cores"] = {
         "cores": loaded.n_cores,
         "population by population": whole["cores / at least"],
