@@ -17,6 +17,7 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._queue = ThreadPoolExecutor(1) if self.threads > 1 else None
 
     def map(self, do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``do`` of every item, in order; side by side if there are several threads."""
@@ -26,8 +27,15 @@ class Workers:
 
     def start(self, do: Callable[[], None]) -> Future[None]:
         """``do`` beside what follows; with one thread at once."""
-        if self._pool is not None:
-            return self._pool.submit(do)
+        return self._started(self._pool, do)
+
+    def queue(self, do: Callable[[], None]) -> Future[None]:
+        """``do`` beside what follows, after what was queued before; with one thread at once."""
+        return self._started(self._queue, do)
+
+    def _started(self, pool: ThreadPoolExecutor | None, do: Callable[[], None]) -> Future[None]:
+        if pool is not None:
+            return pool.submit(do)
         do()
         done: Future[None] = Future()
         done.set_result(None)
@@ -39,5 +47,6 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._queue):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)

@@ -1,7 +1,8 @@
-"""All layers of some inputs, one after the other; while a layer is computed, the one before is booked."""
+"""All layers of some inputs, one after the other; while a layer is computed, those before are booked."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from neurochip.sim.workers import Workers
 
 Counts = NDArray[np.int64]
 Int32 = NDArray[np.int32]
+
+MOST_BEHIND = 4
+"""Layers that wait to be booked, beyond which computing waits: what they sent is in memory until then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,23 +54,23 @@ class Waves:
         network, size = self.schedule.program.network, self.frames.shape[1]
         count_encoders(self.schedule.populations, self.frames, self.totals)
         self.flight = Flight(self.schedule, size)
-        lag = max(early for wave in self.plans for p in wave.incoming for early in p.early)
+        lag = max((early for wave in self.plans for p in wave.incoming for early in p.early), default=0)
         books = WaveBooks(self.flight, self.clock, self.totals, lag)
         last = network.by_name[network.readout.population]
         self.membrane = np.zeros((size, last.positions, last.channels), np.int32)
         tick_ns = np.zeros((size, network.ticks))
-        closing: Future[None] | None = None
+        behind: deque[Future[None]] = deque()
         tick = 0
         for depth, group in groupby(self.plans, key=lambda wave: wave.plan.population.depth):
             layers = self._compute(list(group))
-            if closing is not None:
-                closing.result()
             over = max(tick, depth - books.lag)
-            closing = self.workers.start(partial(books.close, layers, (tick, over), tick_ns))
+            behind.append(self.workers.queue(partial(books.close, layers, (tick, over), tick_ns)))
             tick = over
             self._forget(depth)
-        if closing is not None:
-            closing.result()
+            if len(behind) > MOST_BEHIND:
+                behind.popleft().result()
+        for booked in behind:
+            booked.result()
         books.close([], (tick, network.ticks), tick_ns)
         self.totals.tick_ns.append(tick_ns)
         readout: Counts = self.membrane.astype(np.int64).sum(axis=1)
