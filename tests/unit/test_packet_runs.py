@@ -23,6 +23,7 @@ from tests.hand_programs import image_network, naive_program, spike_network
 from tests.property.test_simulator import ORIGIN
 from tests.small_chips import small_chip
 from tests.strategies import random_network
+from tests.unit.test_multicast_trees import closed
 
 MESH = Mesh(columns=3, rows=2, cores_per_router=2)
 TIMING = Timing(x_latency=3, y_latency=5, eject_service=2)
@@ -182,3 +183,18 @@ def test_a_torus_closes_only_if_some_core_is_further_than_half_way_round(
     monkeypatch.setattr(type(chip), "ring_routers", property(lambda _: (8, 8)))
     mesh = clocks.program_mesh(replace(program, cores=cores))
     assert (mesh.wrap_x, mesh.wrap_y) == (wraps, False)
+
+
+def test_links_of_a_ring_along_y_are_booked_as_packets_take_them() -> None:
+    program = naive_program(spike_network(), small_chip(columns=2, rows=3), 1, 2)
+    x = np.ones((program.network.timesteps, 2, *program.network.input.shape))
+    torus = closed(program)
+    mesh = clocks.program_mesh(torus)
+    assert mesh.wrap_y
+    assert not mesh.wrap_x
+    booked = run_program(torus, x)
+    ends = mesh.link_ends()
+    closes = np.abs(ends.target - ends.source) == mesh.width * (mesh.height - 1)
+    assert booked.links[closes].any(), "over the links that close the ring"
+    assert booked.hops_y < run_program(program, x).hops_y
+    assert np.array_equal(run_program(torus, x, noc="packet").links, booked.links)
