@@ -198,3 +198,23 @@ def test_links_of_a_ring_along_y_are_booked_as_packets_take_them() -> None:
     assert booked.links[closes].any(), "over the links that close the ring"
     assert booked.hops_y < run_program(program, x).hops_y
     assert np.array_equal(run_program(torus, x, noc="packet").links, booked.links)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_know_their_longest_route_and_those_that_stay_on_a_router(seed: int) -> None:
+    network, _ = random_network(seed)
+    program = map_network(network, small_chip(arithmetic=network.arithmetic), ORIGIN, ())
+    board = Board.of(program, make_schedule(program).populations)
+    mesh, timing = board.mesh, board.timing
+    ends = timing.inject_latency + timing.eject_latency
+    for booking in board.bookings.values():
+        routes, fanout = booking.routes, booking.fanout
+        if not len(routes):
+            continue
+        source = board.noc_core[program.tiles["core"][routes[:, 0]]]
+        target = board.noc_core[program.ports["core"][routes[:, 1]]]
+        first = np.cumsum(fanout.moves[:, 0]) - fanout.moves[:, 0]
+        hops = timing.zero_load_latency(mesh, source, target) - ends
+        assert np.array_equal(fanout.longest, np.maximum.reduceat(hops, first))
+        stays = (mesh.router_of(source) == mesh.router_of(target)).astype(int)
+        assert np.array_equal(fanout.moves[:, 4], np.add.reduceat(stays, first))
