@@ -178,7 +178,7 @@ class Batch:
                     history[one.plan.population.name].append(one.emission)
             if closing is not None:
                 closing.result()  # ticks are closed in order, so that sums do not depend on threads
-            closing = self.workers.start(partial(self._close, sent, self.clock.turn(), tick_ns[:, self.tick]))
+            closing = self.workers.queue(partial(self._close, sent, self.clock.turn(), tick_ns[:, self.tick]))
         if closing is not None:
             closing.result()
         self.clock.settle()
