@@ -173,7 +173,7 @@ class Steps(NamedTuple):
     """
 
     current: NDArray[np.int32]
-    constant: NDArray[np.int32] | NDArray[np.int64]
+    constant: NDArray[np.int32 | np.int64]
     spikes: NDArray[np.uint8]
     touched: NDArray[np.uint8]
     membrane: NDArray[np.int32]

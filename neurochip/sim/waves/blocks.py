@@ -25,7 +25,7 @@ from neurochip.sim.waves.plans import BOXES, POOL, VALUES, WavePlan, WaveProject
 Int32 = NDArray[np.int32]
 Counts = NDArray[np.int64]
 Whole = TypeVar("Whole", bound=np.integer)
-Constant = NDArray[np.int32] | NDArray[np.int64]
+Constant = NDArray[np.int32 | np.int64]
 
 BLOCK_SUMS = 1 << 17
 """Sums of weights, 4 bytes each, that a block of positions keeps in the second-level cache in all steps."""
@@ -198,7 +198,7 @@ def _update(room: Room, layer: Layer, place: Place, current: Int32, touched: Pla
     last = room.zeros("membrane", (n // times, times * channels))
     rows = Steps(
         current=_joined(current, times),
-        constant=_joined(layer.constant, times),  # type: ignore[arg-type]  # of either width, as the kernels
+        constant=_joined(layer.constant, times),
         spikes=_joined(layer.sent.packets, times),
         touched=_joined(touched, times),
         membrane=last,
