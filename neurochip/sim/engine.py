@@ -144,7 +144,7 @@ class Batch:
     books: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self.buffers = [new_buffers(p, self.size) for p in sorted(self.schedule.populations, key=lambda p: p.number)]
+        self.buffers = new_buffers(self.schedule, self.size)
 
     @property
     def size(self) -> int:
@@ -229,7 +229,7 @@ class Batch:
             self._book_active(plan, active)
         else:
             return None
-        buffers.emitted[self.tick] = emission
+        buffers.emit(self.tick, emission)
         return Sent(plan, step, since, emission)
 
     def _step(self, plan: PopulationPlan, step: int) -> Emission:

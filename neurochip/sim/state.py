@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurochip.network.network import Network
 from neurochip.sim.kernels.events import Events, counts_of
-from neurochip.sim.schedule import PopulationPlan
+from neurochip.sim.schedule import PopulationPlan, Schedule
 from neurochip.sim.trace import LayerCounts, PopulationCounts
 
 Counts = NDArray[np.int64]
@@ -51,14 +51,22 @@ class Buffers:
     """Arrays of one population that live through a batch; rows = inputs x positions.
 
     ``membrane``, ``current`` (rows, C) int32, one current per projection; ``ops`` (rows, n_slices) int64;
-    ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand.
+    ``constant`` (rows or 1, C): raw current of bias axons and the encoder at the step at hand. ``emitted``: what it
+    sent, by tick, as long as somebody may read it: ``kept`` ticks.
     """
 
+    kept: int
     membrane: NDArray[np.int32]
     currents: list[NDArray[np.int32]]
     ops: Counts
     constant: Constant
     emitted: dict[int, Emission] = field(default_factory=dict)
+
+    def emit(self, tick: int, emission: Emission) -> None:
+        """Keep what is sent in ``tick``, and drop what is too old for a later one."""
+        for old in [sent for sent in self.emitted if sent < tick - self.kept]:
+            del self.emitted[old]
+        self.emitted[tick] = emission
 
 
 @dataclass(slots=True, eq=False)
@@ -96,12 +104,23 @@ def recorded(
         yield population.name, counts
 
 
-def new_buffers(plan: PopulationPlan, size: int) -> Buffers:
-    """Buffers of one population at rest, for ``size`` inputs."""
+def new_buffers(schedule: Schedule, size: int) -> list[Buffers]:
+    """Buffers of all populations, by number, at rest, for ``size`` inputs."""
+    reads = [read for bundle in schedule.bundles for read in bundle]
+    reads += [read for plan in schedule.populations for read in plan.product_sources]
+    kept = {plan.number: plan.population.duration for plan in schedule.populations}
+    for source, delay in reads:
+        kept[source] = max(kept[source], delay)
+    plans = sorted(schedule.populations, key=lambda plan: plan.number)
+    return [_buffers(plan, size, kept[plan.number]) for plan in plans]
+
+
+def _buffers(plan: PopulationPlan, size: int, kept: int) -> Buffers:
     population = plan.population
     rows, neurons = population.positions * size, population.neuron.kind in ("lif", "readout", "burst", "graded")
     state = (rows, population.channels) if neurons else (0, 0)
     return Buffers(
+        kept=kept,
         membrane=np.zeros(state, np.int32),
         currents=[np.zeros(state, np.int32) for _ in plan.incoming or (None,)],
         ops=np.zeros((rows, plan.n_slices), np.int64),
