@@ -162,7 +162,7 @@ class _Run:
         """The recorder, names of the outputs, and what the module gave for them."""
         import torch
 
-        from compiler.importers.tracing.mode import Recording
+        from compiler.importers.tracing.mode import recording
 
         example, session = self._example, self._session
         kind = example.data.dtype.kind
@@ -177,7 +177,7 @@ class _Run:
             stack.enter_context(_double_precision())
             stack.enter_context(torch.no_grad())
             stack.enter_context(_watched(self._module, session))
-            stack.enter_context(Recording(session))
+            stack.enter_context(recording(session))
             if self._each_step and example.is_sequence:
                 axis = example.axes.index("T")
                 for step in range(example.timesteps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -35,33 +36,36 @@ TELLS_VALUES = frozenset((
 """Functions by which a module could do one thing for one input and another for the next."""
 
 
-class Recording(TorchFunctionMode):  # type: ignore[misc]  # mypy must pass where PyTorch is not installed: base Any
-    """Computes every function as PyTorch does and follows what the results stand for."""
+def recording(session: Session) -> AbstractContextManager[object]:
+    """While it is entered, every function is computed as PyTorch does, and what the results stand for is followed."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    def called(
+        _mode: object, function: Any, _types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        session, named = self._session, kwargs or {}
-        if session.is_paused or not any(session.knows(value) for value in _leaves((args, named))):
-            return function(*args, **named)
-        name = _name_of(function)
-        if name in QUESTIONS:
-            return function(*args, **named)
-        handler = FUNCTIONS.get(name)
-        if handler is None:
-            session.fail(_refusal(function, name))
-        if not (_is_in_place(name) or named.get("inplace")):
-            result = function(*args, **named)
-            return _registered(session, result, handler(session, result, *args, **named))
-        # The handler must see what the tensor held before.
-        symbol = handler(session, args[0], *args, **named)
+        return _followed(session, function, args, kwargs or {})
+
+    mode: AbstractContextManager[object] = type("Recording", (TorchFunctionMode,), {"__torch_function__": called})()
+    return mode
+
+
+def _followed(session: Session, function: Any, args: Sequence[Any], named: dict[str, Any]) -> Any:
+    """What ``function`` returns; its symbols are registered."""
+    if session.is_paused or not any(session.knows(value) for value in _leaves((args, named))):
+        return function(*args, **named)
+    name = _name_of(function)
+    if name in QUESTIONS:
+        return function(*args, **named)
+    handler = FUNCTIONS.get(name)
+    if handler is None:
+        session.fail(_refusal(function, name))
+    if not (_is_in_place(name) or named.get("inplace")):
         result = function(*args, **named)
-        session.register(args[0], symbol)
-        return result
+        return _registered(session, result, handler(session, result, *args, **named))
+    # The handler must see what the tensor held before.
+    symbol = handler(session, args[0], *args, **named)
+    result = function(*args, **named)
+    session.register(args[0], symbol)
+    return result
 
 
 def _is_in_place(name: str) -> bool:
