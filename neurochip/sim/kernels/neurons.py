@@ -56,6 +56,12 @@ def _leaked(v: np.int64, rules: Rules) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
+def _held(full: int, top: int, wraps: bool) -> int:
+    """``full`` in a register of sums below ``top``: it wraps, or stays at its ends."""
+    return ((full + top) & (2 * top - 1)) - top if wraps else min(max(full, 1 - top), top - 1)
+
+
+@njit(cache=True, nogil=True)
 def update(
     current: NDArray[np.int32],
     constant: NDArray[np.int64],
@@ -79,19 +85,11 @@ def update(
         extra = constant[0 if shared else p]
         for c in range(n_channels):
             full = (np.int64(current[p, c]) << rules.shift) + extra[c]
-            u = (
-                ((full + top_u) & (2 * top_u - 1)) - top_u
-                if rules.current_wraps
-                else min(max(full, 1 - top_u), top_u - 1)
-            )
+            u = _held(full, top_u, rules.current_wraps)
             wraps += u != full
             before = np.int64(membrane[p, c])
             full = _leaked(before + u, rules) if rules.leak_last else _leaked(before, rules) + u
-            v = (
-                ((full + top_v) & (2 * top_v - 1)) - top_v
-                if rules.membrane_wraps
-                else min(max(full, 1 - top_v), top_v - 1)
-            )
+            v = _held(full, top_v, rules.membrane_wraps)
             clips += v != full
             active[p, c // slice_width] += u != 0 or before != 0
             fired = (v > rules.threshold or (rules.fires_ge and v == rules.threshold)) and not rules.readout
@@ -196,19 +194,11 @@ def update_steps(steps: Steps, rules: Rules) -> tuple[int, int]:
             spikes = steps.spikes[t * inputs + steps.item, steps.first + p]
             for c in range(n_channels):
                 full = (np.int64(charge[c]) << rules.shift) + extra[c]
-                u = (
-                    ((full + top_u) & (2 * top_u - 1)) - top_u
-                    if rules.current_wraps
-                    else min(max(full, 1 - top_u), top_u - 1)
-                )
+                u = _held(full, top_u, rules.current_wraps)
                 wraps += u != full
                 before = np.int64(steps.membrane[p, c])
                 full = _leaked(before + u, rules) if rules.leak_last else _leaked(before, rules) + u
-                v = (
-                    ((full + top_v) & (2 * top_v - 1)) - top_v
-                    if rules.membrane_wraps
-                    else min(max(full, 1 - top_v), top_v - 1)
-                )
+                v = _held(full, top_v, rules.membrane_wraps)
                 clips += v != full
                 steps.touched[t, p, c] = u != 0 or before != 0
                 fired = (v > rules.threshold or (rules.fires_ge and v == rules.threshold)) and not rules.readout
